@@ -1,0 +1,73 @@
+"""OpenTelemetry-native token metering and hard token budgets for LLM calls.
+
+::
+
+    import otel_atm as atm
+
+    atm.init(budgets=["500 tokens / minute per user"])
+    with atm.context(user="ann"):
+        ...  # calls of any instrumented client: counted, attributed, refused when used up
+
+Importing this package costs next to nothing; what stands on the SDK or on DuckDB is loaded when it
+is first asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from otel_atm._version import __version__
+from otel_atm.budget import Budget
+from otel_atm.errors import (
+    AtmError,
+    BudgetError,
+    ConfigurationError,
+    StoreError,
+    TokenQuotaExceeded,
+)
+from otel_atm.event import UsageEvent
+from otel_atm.scope import Scope, context
+from otel_atm.usage import Usage
+
+if TYPE_CHECKING:
+    from otel_atm.faces import Handle, TokenSpanProcessor, connect, init
+    from otel_atm.store.reader import Reader
+
+__all__ = [
+    "AtmError",
+    "Budget",
+    "BudgetError",
+    "ConfigurationError",
+    "Handle",
+    "Reader",
+    "Scope",
+    "StoreError",
+    "TokenQuotaExceeded",
+    "TokenSpanProcessor",
+    "Usage",
+    "UsageEvent",
+    "__version__",
+    "connect",
+    "context",
+    "init",
+]
+
+_LAZY = {
+    "Handle": "otel_atm.faces",
+    "Reader": "otel_atm.store.reader",
+    "TokenSpanProcessor": "otel_atm.faces",
+    "connect": "otel_atm.faces",
+    "init": "otel_atm.faces",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'otel_atm' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value  # asked for once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

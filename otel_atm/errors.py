@@ -1,0 +1,129 @@
+"""What otel-atm raises.
+
+::
+
+    AtmError
+    ├── ConfigurationError      a setting that cannot be used (also a ValueError)
+    │   └── BudgetError         a budget that cannot be read
+    ├── StoreError              a DuckDB file or its spool that cannot be used
+    └── TokenQuotaExceeded      a call that a budget refused
+
+Only `TokenQuotaExceeded` ever leaves telemetry code; the others come from set-up and from reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+
+class AtmError(Exception):
+    """The base of every error of this library."""
+
+
+class ConfigurationError(AtmError, ValueError):
+    """A setting that cannot be used; the message quotes it and says what is expected."""
+
+
+class BudgetError(ConfigurationError):
+    """A budget that cannot be read.
+
+    Attributes:
+        text: the budget as it was given.
+        start, end: the part of `text` that is wrong, as a slice; None where no part is to blame.
+    """
+
+    def __init__(
+        self, problem: str, text: str = "", start: int | None = None, end: int | None = None
+    ) -> None:
+        self.problem, self.text, self.start, self.end = problem, text, start, end
+        super().__init__(problem, text, start, end)
+
+    def __str__(self) -> str:
+        if not self.text:
+            return self.problem
+        shown = f"{self.problem}\n  {self.text}"
+        if self.start is None or self.end is None:
+            return shown
+        return f"{shown}\n  {' ' * self.start}{'^' * max(1, self.end - self.start)}"
+
+
+class StoreError(AtmError):
+    """A DuckDB file or its spool that cannot be used; nothing that was there is lost."""
+
+
+class TokenQuotaExceeded(AtmError):  # noqa: N818 - the name is the product's
+    """A call was refused by a budget before it was sent; it used nothing.
+
+    Attributes:
+        budget: the budget that decided: its name, else its canonical text. Of several that
+            refuse, the one that resets last.
+        scope: who asked: the scope keys that the budget counts apart, e.g. ``{"user": "ann"}``;
+            empty for a budget that everybody shares.
+        unit: of all amounts below: "tokens", "input_tokens", "output_tokens" or "requests".
+        requested: the amount that the call would have held.
+        used: what is settled in the current window.
+        held: what calls in flight hold besides.
+        limit: the budget's limit for the window.
+        resets_at: when the window ends, an aware datetime in UTC.
+        retry_after_s: seconds until then, at least 0; None when the request can never fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: str,
+        scope: Mapping[str, str],
+        unit: str,
+        requested: int,
+        used: int,
+        held: int,
+        limit: int,
+        resets_at: datetime,
+        retry_after_s: float | None,
+        window: str,
+    ) -> None:
+        self.budget, self.scope, self.unit, self.window = budget, dict(scope), unit, window
+        self.requested, self.used, self.held, self.limit = requested, used, held, limit
+        self.resets_at, self.retry_after_s = resets_at, retry_after_s
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        who = " ".join(f"{key}={value!r}" for key, value in self.scope.items()) or "this call"
+        left = max(0, self.limit - self.used - self.held)
+        in_flight = f" ({self.held} held by calls in flight)" if self.held else ""
+        retry = "" if self.retry_after_s is None else f"; resets in {_duration(self.retry_after_s)}"
+        return (
+            f"{who} asked for {self.requested} {_noun(self.unit, self.requested)}, "
+            f"{left} of {self.limit} left this {self.window}{in_flight}"
+            f"{retry} [budget: {self.budget}]"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.__dict__.copy())
+
+
+def _rebuild(kind: type[TokenQuotaExceeded], facts: dict[str, object]) -> TokenQuotaExceeded:
+    """Unpickle: exceptions with keyword-only arguments cannot do it by themselves."""
+    error = kind.__new__(kind)
+    error.__dict__.update(facts)
+    error.args = (error._sentence(),)
+    return error
+
+
+def _noun(unit: str, amount: int) -> str:
+    noun = unit.replace("_", " ")
+    return noun[:-1] if amount == 1 else noun
+
+
+def _duration(seconds: float) -> str:
+    """Two significant parts: 48 s, 3 min 20 s, 5 h 12 min, 12 d 3 h."""
+    for size, name, sub_size, sub_name in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if seconds >= size:
+            rest = int(seconds % size // sub_size)
+            return f"{int(seconds // size)} {name}" + (f" {rest} {sub_name}" if rest else "")
+    return f"{seconds:.0f} s"

@@ -1,0 +1,293 @@
+"""The gate: every call passes it once, whichever door saw it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from itertools import islice
+from time import time_ns
+from typing import Any, Final
+
+from otel_atm.budget import Budget
+from otel_atm.cache import Cache
+from otel_atm.errors import TokenQuotaExceeded
+from otel_atm.event import EventIds
+from otel_atm.gate.call import NO_TOKENS, Call, Tokens
+from otel_atm.gate.plan import Kind, Plan, labels_of, make_plan
+from otel_atm.gate.totals import Totals
+from otel_atm.ledger import NO_AMOUNTS, Amounts, Hold, Ledger, Shortage
+from otel_atm.trouble import Trouble
+from otel_atm.window import SECOND_NS, instant
+
+#: Takes a finished call; it must not keep it, and may ask it for `event()`.
+Sink = Callable[[Call], None]
+
+#: How old an open call may be for a sibling span, linked by context alone, to describe it too.
+_SIBLING_NS: Final = 5 * SECOND_NS
+#: How far the clocks of two emitters' spans of one call may lie apart.
+_SLACK_NS: Final = 5_000_000
+
+# The last call opened in this context. Never reset: a sibling span of the same call needs it.
+_latest: ContextVar[Call | None] = ContextVar("otel_atm.call", default=None)
+
+
+class Gate:
+    """Admits calls under budgets, settles what they used, and hands their rows to sinks.
+
+    Args:
+        budgets: all of them hold at once; a call needs room under each that matches.
+        ledger: keeps what is held and spent.
+        clock: nanoseconds since the Unix epoch.
+        default_hold: tokens held for a call of which nothing is known, half of them input.
+        ttl_s: seconds until a call that never ends is written off as lost.
+        sinks: called once for each row, in the thread that ends the call.
+        trouble: where failures of sinks go.
+    """
+
+    #: The most calls that are open at once; past it the oldest are written off as lost.
+    MAX_OPEN: Final = 20_000
+
+    def __init__(
+        self,
+        budgets: Iterable[Budget],
+        ledger: Ledger[Any],
+        *,
+        clock: Callable[[], int] = time_ns,
+        default_hold: int = 1000,
+        ttl_s: float = 900,
+        sinks: Sequence[Sink] = (),
+        trouble: Trouble | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.totals = Totals()
+        self.trouble = trouble or Trouble()
+        self._clock = clock
+        self._ttl_ns = int(ttl_s * SECOND_NS)
+        self._ids = EventIds()
+        self._plans: Cache[Kind, Plan] = Cache(4_096)
+        self._next_sweep_ns = 0
+        self._forget_calls()
+        self.configure(budgets, default_hold=default_hold, sinks=sinks)
+
+    def configure(
+        self, budgets: Iterable[Budget], *, default_hold: int, sinks: Sequence[Sink]
+    ) -> None:
+        """Change what the gate was made with, for calls from now on.
+
+        What was spent stays with the identity of a budget, also when its limit changes.
+        """
+        self._estimate: Tokens = (default_hold // 2, default_hold - default_hold // 2, 0, 0, 0)
+        self._need = _amounts(self._estimate)
+        self._sinks = tuple(sinks)
+        self.budgets = tuple(budgets)
+        self._plans.clear()
+
+    def plan(self, kind: Kind) -> Plan:
+        """What is known of calls of this kind; remembered."""
+        plan = self._plans.get(kind)
+        if plan is None:
+            budgets = self.budgets
+            plan = make_plan(kind, budgets, self.ledger, self.totals)
+            if budgets is self.budgets:  # they were not changed meanwhile
+                self._plans.put(kind, plan)
+        return plan
+
+    def begin(
+        self,
+        plan: Plan,
+        source: str,
+        emitter: str,
+        ancestor: Call | None = None,
+        trace_id: int = 0,
+        span_id: int = 0,
+    ) -> Call:
+        """Admit a call, or recognise another emitter's span of one that is open.
+
+        The only place where a call starts. A call that comes back with a `refusal` was not
+        admitted: nothing is held, its row is written, and the door has to raise the refusal.
+
+        Args:
+            plan: of the call's kind.
+            source: of the row: the door.
+            emitter: the instrumentation that tells of the call.
+            ancestor: the call of the nearest open LLM span above, if any.
+            trace_id: of the span; 0 without one.
+            span_id: of the span; 0 without one.
+        """
+        now_ns = self._clock()
+        for call, max_age_ns in ((ancestor, self._ttl_ns), (_latest.get(), _SIBLING_NS)):
+            if call is not None and self._is_same(call, plan, emitter, now_ns - max_age_ns):
+                call.emitters += (emitter,)
+                call.spans.add(span_id)
+                return call
+        if now_ns >= self._next_sweep_ns:
+            self.expire()
+        hold: Hold | None = None
+        if plan.accounts is not None:
+            answer = self.ledger.admit(plan.accounts, self._need)
+            if isinstance(answer, Shortage):
+                call = Call(
+                    self._ids(now_ns), plan, None, now_ns, source, emitter, trace_id, span_id
+                )
+                return self._refuse(call, answer)
+            hold = answer
+        call = Call(self._ids(now_ns), plan, hold, now_ns, source, emitter, trace_id, span_id)
+        self._open[call.id] = call
+        _latest.set(call)
+        return call
+
+    def settle(self, call: Call, tokens: Tokens | None) -> None:
+        """Charge what a call used and write its row; None: our estimate, marked.
+
+        The call tells how it ended: set `status`, `error_type` and times before. Settling twice
+        changes nothing, but for a call that was written off as lost: it is corrected, once.
+        """
+        call.estimated = tokens is None
+        if tokens is None:
+            tokens = self._estimate
+        self._close(call, tokens, (tokens[0] + tokens[1], tokens[0], tokens[1], 1))
+
+    def release(self, call: Call) -> None:
+        """Give back what is held for a call that cost nothing, and write its row."""
+        call.estimated = False
+        self._close(call, NO_TOKENS, NO_AMOUNTS)
+
+    def charge(
+        self, plan: Plan, tokens: Tokens, source: str, emitter: str, trace_id: int, span_id: int
+    ) -> Call:
+        """Open a call that is over already; it is never refused. Settle it at once."""
+        now_ns = self._clock()
+        hold = self.ledger.charge(plan.accounts, _amounts(tokens)) if plan.accounts else None
+        call = Call(self._ids(now_ns), plan, hold, now_ns, source, emitter, trace_id, span_id)
+        self._open[call.id] = call
+        return call
+
+    def is_told(self, kind: Kind, emitter: str, tokens: Tokens, start_ns: int, end_ns: int) -> bool:
+        """Whether a finished call, told by another emitter, is this one.
+
+        For spans that show only at their end what they are. One to one: each emitter tells of a
+        call once, so N equal spans are matched by N equal calls.
+        """
+        for call in reversed(self._finished):
+            if (
+                emitter not in call.emitters
+                and (call.estimated or call.tokens[:2] == tokens[:2])
+                and _compatible(call.plan.kind, kind)
+                and start_ns - _SLACK_NS <= call.opened_ns
+                and call.ended_ns <= end_ns + _SLACK_NS
+            ):
+                call.emitters += (emitter,)
+                return True
+        return False
+
+    def expire(self, *, everything: bool = False) -> None:
+        """Write off calls that are older than the time to live: estimated, status "lost".
+
+        Args:
+            everything: whatever their age; nobody will end them any more.
+        """
+        now_ns = self._clock()
+        self._next_sweep_ns = now_ns + self._ttl_ns // 16
+        oldest_ns = now_ns - self._ttl_ns
+        surplus = len(self._open) - self.MAX_OPEN
+        for place, call in enumerate(list(self._open.values())):
+            if everything or call.opened_ns <= oldest_ns or place < surplus:
+                self._lose(call)
+
+    def after_fork(self) -> None:
+        """In a forked child: what is in flight belongs to the parent, and totals start at zero."""
+        self._forget_calls()
+        self._plans.clear()
+        self._ids.renew()
+        self.totals.renew()
+        self.ledger.after_fork()
+
+    def _forget_calls(self) -> None:
+        self._open: dict[str, Call] = {}
+        self._lost: dict[str, Call] = {}
+        self._finished: deque[Call] = deque(maxlen=256)
+
+    def _is_same(self, call: Call, plan: Plan, emitter: str, not_before_ns: int) -> bool:
+        """Whether a span of `emitter` describes `call`: a call has one span of each emitter."""
+        return (
+            emitter not in call.emitters
+            and call.id in self._open
+            and call.opened_ns >= not_before_ns
+            and _compatible(call.plan.kind, plan.kind)
+        )
+
+    def _refuse(self, call: Call, shortage: Shortage) -> Call:
+        call.refusal = _refusal(shortage)
+        call.status = "error"
+        call.error_type = TokenQuotaExceeded.__name__
+        call.calls, call.attempts = 1, 0
+        total = self.totals.of(labels_of(call.plan.kind, "refused"))
+        with self.totals.lock:
+            total.calls += 1
+        self._emit(call)
+        return call
+
+    def _lose(self, call: Call) -> None:
+        call.status = "lost"
+        self.settle(call, call.told)
+        for stale in list(islice(self._lost, max(0, len(self._lost) - 1_024))):
+            self._lost.pop(stale, None)
+        self._lost[call.id] = call
+
+    def _close(self, call: Call, tokens: Tokens, used: Amounts) -> None:
+        if self._open.pop(call.id, None) is None:
+            if self._lost.pop(call.id, None) is None:
+                return
+            call.revision += 1
+        before, call.tokens = call.tokens, tokens
+        if call.hold is not None:
+            self.ledger.settle(call.hold, used)
+        self._count(call, before)
+        self._finished.append(call)
+        self._emit(call)
+
+    def _count(self, call: Call, before: Tokens) -> None:
+        """Add to the totals, which only rise: a correction adds what was missing, takes nothing."""
+        total, tokens = call.plan.total, call.tokens
+        with self.totals.lock:
+            if not call.revision:
+                total.calls += 1
+                self.totals.unmetered += call.estimated
+            total.input_tokens += max(0, tokens[0] - before[0])
+            total.output_tokens += max(0, tokens[1] - before[1])
+
+    def _emit(self, call: Call) -> None:
+        for sink in self._sinks:
+            try:
+                sink(call)
+            except Exception as error:  # noqa: BLE001 - a sink must not reach the application
+                self.trouble.note("sink", error, dropped=call.calls)
+
+
+def _amounts(tokens: Tokens) -> Amounts:
+    return tokens[0] + tokens[1], tokens[0], tokens[1], 1
+
+
+def _compatible(one: Kind, other: Kind) -> bool:
+    """Whether two spans may be of one call; what a span does not say fits anything."""
+    return one.operation == other.operation and (
+        one.model is None or other.model is None or one.model == other.model
+    )
+
+
+def _refusal(shortage: Shortage) -> TokenQuotaExceeded:
+    balance, budget = shortage.balance, shortage.balance.key.budget
+    payer = zip(budget.by, balance.key.values, strict=True)
+    return TokenQuotaExceeded(
+        budget=budget.label,
+        scope={key: value for key, value in payer if value},
+        unit=budget.unit,
+        window=budget.window,
+        requested=shortage.requested,
+        used=balance.used,
+        held=balance.held,
+        limit=balance.limit,
+        resets_at=instant(balance.period.end_ns),
+        retry_after_s=max(0, balance.period.end_ns - shortage.now_ns) / SECOND_NS,
+    )

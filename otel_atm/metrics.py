@@ -1,0 +1,156 @@
+"""Metrics: what OpenTelemetry collects of us, read from plain integers when it asks.
+
+Adding to a counter costs more than half a span; these cost nothing until a reader collects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
+
+from otel_atm import semconv as sc
+from otel_atm._version import __version__
+from otel_atm.gate import Gate, Total
+from otel_atm.ledger import Balance
+
+#: What `atm.budget.scopes` tells apart; alert thresholds come with alerts.
+STATES = ("ok", "exhausted")
+
+
+class Spooling(Protocol):
+    """What keeps events for a while before they are stored."""
+
+    def spooled_bytes(self) -> int:
+        """What waits."""
+        ...
+
+    def drain_delay_s(self) -> float:
+        """For how long."""
+        ...
+
+
+class Metrics:
+    """Registers the observable instruments of one gate and its store.
+
+    Args:
+        gate: whose totals, budgets and trouble are shown.
+        store: whose spool is shown; None without one. May be replaced.
+        meter_provider: None: the global one, also if it is set later.
+    """
+
+    def __init__(
+        self, gate: Gate, store: Spooling | None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        self._gate, self.store = gate, store
+        self._closed = False
+        meter = get_meter(sc.METER_NAME, __version__, meter_provider)
+        for name, unit, description, observe in self._counters():
+            meter.create_observable_counter(name, [self._open(observe)], unit, description)
+        for name, unit, description, observe in self._gauges():
+            meter.create_observable_gauge(name, [self._open(observe)], unit, description)
+
+    def close(self) -> None:
+        """Observe nothing any more: a meter cannot forget its instruments."""
+        self._closed = True
+
+    def _open(self, observe: _Observe) -> Callable[[CallbackOptions], list[Observation]]:
+        return lambda _: [] if self._closed else list(observe())
+
+    def _counters(self) -> list[_Instrument]:
+        return [
+            ("atm.tokens", "{token}", "Tokens of LLM calls", self._tokens),
+            ("atm.calls", "{call}", "LLM calls, allowed and refused", self._calls),
+            ("atm.events.dropped", "{event}", "Events that could not be kept", self._dropped),
+            ("atm.call.unmetered", "{call}", "Calls whose tokens are estimated", self._unmetered),
+        ]
+
+    def _gauges(self) -> list[_Instrument]:
+        return [
+            ("atm.budget.limit", "1", "Limit, in the budget's unit", self._limit),
+            ("atm.budget.used", "1", "Settled; the largest of all payers", self._used),
+            ("atm.budget.held", "1", "Held for calls in flight; the largest", self._held),
+            (
+                "atm.budget.utilization",
+                "1",
+                "(used + held) / limit; the largest",
+                self._utilization,
+            ),
+            ("atm.budget.scopes", "{scope}", "Payers of a budget, by state", self._scopes),
+            ("atm.spool.bytes", "By", "Events that wait for the drain", self._spool_bytes),
+            ("atm.drain.delay", "s", "Since the last drain while any wait", self._drain_delay),
+        ]
+
+    def _tokens(self) -> Iterator[Observation]:
+        for total in self._gate.totals.all():
+            labels = _labels(total)
+            yield Observation(total.input_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "input"})
+            yield Observation(total.output_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "output"})
+
+    def _calls(self) -> Iterator[Observation]:
+        for total in self._gate.totals.all():
+            yield Observation(total.calls, _labels(total))
+
+    def _dropped(self) -> Iterator[Observation]:
+        for reason, events in list(self._gate.trouble.dropped.items()):
+            yield Observation(events, {"reason": reason})
+
+    def _unmetered(self) -> Iterator[Observation]:
+        yield Observation(self._gate.totals.unmetered)
+
+    def _limit(self) -> Iterator[Observation]:
+        for budget in self._gate.budgets:
+            yield Observation(budget.limit, {sc.ATM_BUDGET_NAME: budget.label})
+
+    def _used(self) -> Iterator[Observation]:
+        return self._largest(lambda balance: balance.used)
+
+    def _held(self) -> Iterator[Observation]:
+        return self._largest(lambda balance: balance.held)
+
+    def _utilization(self) -> Iterator[Observation]:
+        return self._largest(lambda balance: (balance.used + balance.held) / balance.limit)
+
+    def _largest(self, measure: Callable[[Balance], float]) -> Iterator[Observation]:
+        largest: dict[str, float] = {budget.label: 0 for budget in self._gate.budgets}
+        for balance in self._gate.ledger.balances():
+            label = balance.key.budget.label
+            largest[label] = max(largest[label], measure(balance))
+        for label, value in largest.items():
+            yield Observation(value, {sc.ATM_BUDGET_NAME: label})
+
+    def _scopes(self) -> Iterator[Observation]:
+        scopes = {(budget.label, state): 0 for budget in self._gate.budgets for state in STATES}
+        for balance in self._gate.ledger.balances():
+            state = "exhausted" if balance.used + balance.held >= balance.limit else "ok"
+            scopes[balance.key.budget.label, state] += 1
+        for (label, state), number in scopes.items():
+            yield Observation(number, {sc.ATM_BUDGET_NAME: label, "state": state})
+
+    def _spool_bytes(self) -> Iterator[Observation]:
+        if self.store is not None:
+            yield Observation(self.store.spooled_bytes())
+
+    def _drain_delay(self) -> Iterator[Observation]:
+        if self.store is not None:
+            yield Observation(self.store.drain_delay_s())
+
+
+_Observe = Callable[[], Iterator[Observation]]
+_Instrument = tuple[str, str, str, _Observe]
+
+
+def _labels(total: Total) -> dict[str, Any]:
+    labels = total.labels
+    if labels is None:
+        return {"otel.metric.overflow": True}  # as the SDK marks what is past a cardinality limit
+    named = {
+        sc.GEN_AI_PROVIDER_NAME: labels.provider,
+        sc.GEN_AI_REQUEST_MODEL: labels.model,
+        "atm.app": labels.app,
+        "atm.env": labels.env,
+        "atm.team": labels.team,
+        sc.ATM_DECISION: labels.decision,
+    }
+    return {key: value for key, value in named.items() if value is not None}

@@ -1,0 +1,155 @@
+"""Scope: who pays for a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Final
+
+from otel_atm.errors import ConfigurationError
+
+#: Keys with a column of their own; any other key is kept among a call's attributes.
+COLUMN_KEYS: Final = ("service", "app", "env", "team", "user", "session")
+#: Keys that a call brings itself. Budgets may name them, a scope may not.
+CALL_KEYS: Final = ("provider", "model")
+
+
+class Scope(Mapping[str, str]):
+    """Who pays: keys such as user, app, session, team and env, any key of your own, and tags.
+
+    Immutable, hashable, equal by value. A key whose value is None or empty is not there.
+
+    Args:
+        tags: a set of labels; their order is not kept.
+        keys: values are text or integers (kept as text).
+
+    Raises:
+        ConfigurationError: for a value of another type, and for the keys "provider" and "model",
+            which come from the call.
+
+    >>> Scope(user="ann", department="finance")["user"]
+    'ann'
+    """
+
+    __slots__ = ("_hash", "_keys", "tags")
+
+    def __init__(self, *, tags: Iterable[str] = (), **keys: str | int | None) -> None:
+        self._keys = {key: _text(key, value) for key, value in keys.items() if value not in _ABSENT}
+        self.tags = _tags(tags)
+        self._hash = hash((frozenset(self._keys.items()), self.tags))
+
+    def __getitem__(self, key: str) -> str:
+        return self._keys[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Scope):
+            return NotImplemented
+        return self._keys == other._keys and self.tags == other.tags
+
+    def __or__(self, other: Scope) -> Scope:
+        """This scope, overridden by the keys of `other`, with the tags of both."""
+        if not other:
+            return self if not other.tags else Scope(tags=self.tags + other.tags, **self._keys)
+        return Scope(tags=self.tags + other.tags, **{**self._keys, **other._keys})
+
+    def __repr__(self) -> str:
+        parts = [f"{key}={value!r}" for key, value in self._keys.items()]
+        if self.tags:
+            parts.append(f"tags={list(self.tags)!r}")
+        return f"Scope({', '.join(parts)})"
+
+
+_ABSENT: Final[tuple[object, ...]] = (None, "")
+
+
+def _text(key: str, value: object) -> str:
+    if key in CALL_KEYS:
+        raise ConfigurationError(f"{key}={value!r}: a scope cannot set {key!r}, the call brings it")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ConfigurationError(f"{key}={value!r}: a scope value is text or an integer")
+
+
+def _tags(tags: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        raise ConfigurationError(f"tags={tags!r}: tags are a list of labels, e.g. [{tags!r}]")
+    labels = set(tags)
+    for label in labels:
+        if not _is_label(label):
+            raise ConfigurationError(f"tags: {label!r} is not a label; a label is non-empty text")
+    return tuple(sorted(labels))
+
+
+def _is_label(label: object) -> bool:
+    return isinstance(label, str) and bool(label)
+
+
+NOBODY: Final = Scope()
+
+_current: ContextVar[Scope] = ContextVar("otel_atm.scope", default=NOBODY)
+current_scope = _current.get
+
+
+class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"):
+    """Say who causes the calls of a block: ``with atm.context(user="ann", team="ml"): ...``.
+
+    Nests: inner keys override outer ones, tags add up. Works in threads' own blocks, in tasks
+    (also as ``async with``) and in copied contexts.
+
+    Args:
+        tags: labels, e.g. ``["prod"]``.
+        keys: as of `Scope`.
+
+    Raises:
+        ConfigurationError: as `Scope`, before the block is entered.
+    """
+
+    __slots__ = ("_added", "_tokens")
+
+    def __init__(self, *, tags: Iterable[str] = (), **keys: str | int | None) -> None:
+        self._added = Scope(tags=tags, **keys)
+        self._tokens: list[Token[Scope]] = []
+
+    def __enter__(self) -> Scope:
+        scope = _current.get() | self._added
+        self._tokens.append(_current.set(scope))
+        return scope
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        token = self._tokens.pop()
+        try:
+            _current.reset(token)
+        except ValueError:
+            # An abandoned async generator is closed in another context than it was entered in.
+            # That context never saw our scope, so there is nothing to take back.
+            return
+
+    async def __aenter__(self) -> Scope:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)

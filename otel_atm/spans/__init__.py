@@ -1,0 +1,1 @@
+"""Spans: the door that OpenTelemetry opens. Recognises LLM spans, refuses, meters."""

@@ -1,0 +1,56 @@
+"""Reading: tokens, model and provider from the attributes of a span."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from otel_atm.gate import Tokens
+from otel_atm.spans.emitters import Emitter
+
+
+def read_tokens(emitter: Emitter, attributes: Mapping[str, Any]) -> Tokens | None:
+    """What the span says was used; None when it says nothing.
+
+    A subset that is larger than its whole (cache reads of an emitter that leaves them out of the
+    input) is made part of it, so that input always includes cache and output reasoning.
+    """
+    given_input = _count(attributes, emitter.input)
+    given_output = _count(attributes, emitter.output)
+    if not given_input and not given_output:
+        return None  # no call is free of both; an emitter that says 0 and 0 does not know
+    cache_read = _count(attributes, emitter.cache_read) or 0
+    cache_write = _count(attributes, emitter.cache_write) or 0
+    reasoning = _count(attributes, emitter.reasoning) or 0
+    total_input, total_output = given_input or 0, given_output or 0
+    if total_input < cache_read + cache_write:
+        total_input += cache_read + cache_write
+    if total_output < reasoning:
+        total_output += reasoning
+    return total_input, total_output, cache_read, cache_write, reasoning
+
+
+def read_text(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    """The first of these attributes that is a text and not empty."""
+    for key in keys:
+        value = attributes.get(key)
+        if value and isinstance(value, str):
+            return value
+    return None
+
+
+def _count(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
+    for key in keys:
+        value = attributes.get(key)
+        if value is not None:
+            return _integer(value)
+    return None
+
+
+def _integer(value: object) -> int | None:
+    """A count ≥ 0; emitters have been seen to send floats, and -1 for unknown."""
+    if type(value) is int:
+        return value if value >= 0 else None
+    if isinstance(value, float) and value >= 0 and value.is_integer():
+        return int(value)
+    return None

@@ -1,0 +1,163 @@
+"""The drain: takes sealed segments into DuckDB, exactly once, whoever dies where.
+
+Under our lock, so one at a time: open the file; in one transaction write the rows, the minutes and
+the names of the segments; close; delete the segments. A crash before the commit leaves the segments
+as they were; a crash after it leaves segments whose names are in the file, which the next drain
+only deletes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from otel_atm.errors import StoreError
+from otel_atm.store.lock import locked, try_lock
+from otel_atm.store.paths import StorePaths
+from otel_atm.store.spool import SUFFIX
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SCHEMA_VERSION: Final = 1
+
+#: DuckDB must not reach for extensions that a query names: nothing here talks to a network.
+OFFLINE: Final = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+
+
+def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
+    """Take all sealed segments of a store into its DuckDB file.
+
+    Args:
+        paths: of the store.
+        timeout_s: seconds to wait for the lock at most; None: as long as it takes.
+
+    Returns:
+        The number of rows that are new or corrected.
+
+    Raises:
+        StoreError: the lock was not free in time, or the file cannot be used. The segments stay.
+        OSError: the folder cannot be used.
+    """
+    if not has_segments(paths):
+        return 0
+    with locked(paths.lock, timeout_s=timeout_s), _sealed(paths.spool) as segments:
+        if not segments:
+            return 0
+        with _opened(paths.database) as connection:
+            rows = _ingest(connection, segments)
+        for segment in segments:
+            segment.unlink()
+        return rows
+
+
+def has_segments(paths: StorePaths) -> bool:
+    """Whether any segment waits, sealed or not."""
+    return any(True for _ in _segments(paths.spool))
+
+
+def spooled_bytes(paths: StorePaths) -> int:
+    """The size of all segments."""
+    return sum(segment.stat().st_size for segment in _segments(paths.spool))
+
+
+def _segments(folder: Path) -> Iterator[Path]:
+    return folder.glob(f"*{SUFFIX}")
+
+
+@contextmanager
+def _sealed(folder: Path) -> Iterator[list[Path]]:
+    """The sealed segments that hold something, locked so that nobody takes them for dead twice."""
+    descriptors, sealed = [], []
+    try:
+        for segment in sorted(_segments(folder)):
+            descriptor = os.open(segment, os.O_RDWR | os.O_CLOEXEC)
+            descriptors.append(descriptor)
+            if not try_lock(descriptor):
+                continue  # its process is writing it
+            if _cut_torn_tail(descriptor):
+                sealed.append(segment)
+            else:
+                segment.unlink()
+        yield sealed
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _cut_torn_tail(descriptor: int) -> int:
+    """Cut off a last line without an end, left by a kill; return the size that remains."""
+    end = size = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 4096)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(descriptor, end)
+    return end
+
+
+@contextmanager
+def _opened(database: Path) -> Iterator[DuckDBPyConnection]:
+    import duckdb  # 0.3 s, and only a process that drains or reads needs it
+
+    try:
+        connection = duckdb.connect(database, config=dict(OFFLINE))
+    except duckdb.Error as error:
+        raise StoreError(f"{database} cannot be opened: {error}") from error
+    try:
+        _ensure_schema(connection, database)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
+    connection.begin()
+    for statement in _statements("schema.sql"):
+        connection.execute(statement)
+    found = connection.execute("select max(version) from atm_schema").fetchone()
+    version = found[0] if found else None
+    if version is None:
+        connection.execute("insert into atm_schema values (?)", [SCHEMA_VERSION])
+    connection.commit()
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{database} was written by a newer otel-atm (schema {version}; this one knows "
+            f"{SCHEMA_VERSION}): update otel-atm, or give it another file"
+        )
+
+
+def _ingest(connection: DuckDBPyConnection, segments: list[Path]) -> int:
+    names = [segment.name for segment in segments]
+    connection.begin()
+    connection.execute("delete from drained_segments where not list_contains(?, name)", [names])
+    done = {name for (name,) in connection.execute("from drained_segments").fetchall()}
+    fresh = [segment for segment in segments if segment.name not in done]
+    rows = 0
+    if fresh:
+        connection.execute(
+            "set variable segments = ?::varchar[]", [[str(segment) for segment in fresh]]
+        )
+        for statement in _statements("ingest.sql"):
+            connection.execute(statement)
+        counted = connection.execute("select count(*) from incoming").fetchone()
+        rows = counted[0] if counted else 0
+        connection.execute(
+            "insert into drained_segments select unnest(?::varchar[])",
+            [[segment.name for segment in fresh]],
+        )
+    connection.commit()
+    return rows
+
+
+def _statements(name: str) -> list[str]:
+    text = resources.files("otel_atm.store").joinpath(name).read_text("utf-8")
+    return [statement for part in text.split(";\n") if (statement := part.strip())]

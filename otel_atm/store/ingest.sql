@@ -1,0 +1,88 @@
+-- Takes the segments named by the variable `segments` into the tables, inside one transaction.
+-- A row of an event that is there already counts only if its revision is higher; the minutes get
+-- the difference.
+
+create or replace temp table lines as
+select *
+from read_csv(
+    getvariable('segments'),
+    auto_detect = false, header = false, delim = ',', quote = '"', escape = '"',
+    nullstr = 'null', null_padding = true, filename = true,
+    columns = {
+        'head': 'varchar', 'text': 'varchar', 'revision': 'integer', 'ts_us': 'bigint',
+        'trace_high': 'ubigint', 'trace_low': 'ubigint', 'span': 'ubigint',
+        'duration_us': 'bigint', 'ttft_us': 'bigint', 'calls': 'bigint', 'attempts': 'bigint',
+        'input_tokens': 'bigint', 'output_tokens': 'bigint', 'cache_read_tokens': 'bigint',
+        'cache_write_tokens': 'bigint', 'reasoning_tokens': 'bigint', 'estimated': 'boolean',
+        'requested': 'bigint', 'last': 'varchar'
+    }
+);
+
+create or replace temp table incoming as
+with heads as (
+    select filename, head, unnest(from_json(text, '{
+        "service": "VARCHAR", "app": "VARCHAR", "env": "VARCHAR", "team": "VARCHAR",
+        "user_id": "VARCHAR", "session_id": "VARCHAR", "provider": "VARCHAR", "model": "VARCHAR",
+        "operation": "VARCHAR", "status": "VARCHAR", "decision": "VARCHAR", "budget": "VARCHAR",
+        "source": "VARCHAR", "tags": ["VARCHAR"], "attributes": "JSON"
+    }'))
+    from lines
+    where revision is null and json_valid(text)
+)
+select
+    lines.text as event_id,
+    make_timestamp(ts_us) as ts,
+    case when trace_high > 0 or trace_low > 0
+        then format('{:016x}{:016x}', trace_high, trace_low) end as trace_id,
+    case when span > 0 then format('{:016x}', span) end as span_id,
+    duration_us, ttft_us, service, app, env, team, user_id, session_id,
+    provider, model, operation, status, decision, budget, calls, attempts,
+    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+    input_tokens + output_tokens as total_tokens,
+    null::double as cost_usd,
+    null::varchar as price_version,
+    estimated, source, tags,
+    case when requested is null then attributes
+        else json_merge_patch(attributes, json_object('requested', requested))
+    end::variant as attributes,
+    revision
+from lines join heads using (filename, head)
+where last = '0]'
+qualify row_number() over (partition by lines.text order by revision desc) = 1;
+
+set variable first_ts = (select min(ts) from incoming);
+
+set variable last_ts = (select max(ts) from incoming);
+
+create or replace temp table known as
+select usage_events.*
+from usage_events join incoming using (ts, event_id)
+where usage_events.ts between getvariable('first_ts') and getvariable('last_ts');
+
+delete from incoming using known
+where incoming.event_id = known.event_id and incoming.revision <= known.revision;
+
+delete from known where event_id not in (select event_id from incoming);
+
+delete from usage_events using known
+where usage_events.event_id = known.event_id
+    and usage_events.ts between getvariable('first_ts') and getvariable('last_ts');
+
+insert into usage_events by name select * from incoming order by ts;
+
+insert into usage_1m_changes
+select
+    date_trunc('minute', ts), app, env, team, user_id, provider, model, operation, status, decision,
+    sum(sign * calls), sum(sign * attempts), sum(sign * input_tokens), sum(sign * output_tokens),
+    sum(sign * cache_read_tokens), sum(sign * cache_write_tokens), sum(sign * reasoning_tokens),
+    sum(sign * total_tokens), sum(sign * cost_usd)
+from (
+    select 1 as sign, * from incoming
+    union all by name
+    select -1 as sign, * from known
+)
+group by all;
+
+drop table lines;
+
+drop table known;

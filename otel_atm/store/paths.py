@@ -1,0 +1,38 @@
+"""Where the parts of a store lie: a DuckDB file, and beside it a lock and a folder of segments."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from otel_atm.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class StorePaths:
+    """The paths of one store.
+
+    Attributes:
+        database: the DuckDB file.
+        lock: what everybody locks who opens the DuckDB file.
+        spool: the folder of segments that are not in it yet.
+    """
+
+    database: Path
+    lock: Path
+    spool: Path
+
+    @classmethod
+    def of(cls, database: str | os.PathLike[str]) -> StorePaths:
+        """The paths of the store whose DuckDB file is `database`.
+
+        Raises:
+            ConfigurationError: for an empty path and for a folder.
+        """
+        if not str(database):
+            raise ConfigurationError("store='': expected the path of a DuckDB file, or None")
+        path = Path(database).absolute()
+        if path.is_dir():
+            raise ConfigurationError(f"store={str(database)!r} is a folder; expected a DuckDB file")
+        return cls(path, path.with_name(path.name + ".lock"), path.with_name(path.name + ".spool"))

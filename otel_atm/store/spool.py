@@ -1,0 +1,194 @@
+"""The spool: where a process puts an event at once, with one write, before anything else.
+
+A process appends to a segment of its own, a text file that it keeps locked. A segment that nobody
+has locked is sealed: its process closed it, or died. Whatever was written survives the process
+(not the machine: nothing is synced).
+
+A segment holds two kinds of lines. A head says all that is not a number, once::
+
+    [7,"{""user"":""ann"",""model"":""gpt-5.1"", …}"
+
+and a row says the rest, as a JSON array that is also a line of CSV. Its last element is always 0,
+so that a line cut off by a full disk is not taken for a row::
+
+    [7,"0193…",0,1700000000000000,4711,815,42,120000,null,1,1,900,210,0,0,0,0,null,0]
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import time_ns
+from typing import Final
+from weakref import WeakSet
+
+import orjson
+
+from otel_atm.gate import Call
+from otel_atm.gate.plan import Plan
+from otel_atm.store.lock import try_lock
+from otel_atm.trouble import Trouble
+
+SUFFIX: Final = ".segment"
+_SEGMENT_BYTES: Final = 16 << 20
+_64_BITS: Final = (1 << 64) - 1
+
+# What makes two calls share a head.
+_HeadKey = tuple[Plan, str, str | None, str | None, str]
+
+_spools: WeakSet[Spool] = WeakSet()
+
+
+def seal_own(folder: Path) -> None:
+    """Seal the segments that this process is writing in `folder`, so that they can be read."""
+    for spool in list(_spools):
+        if spool.folder == folder:
+            spool.seal()
+
+
+class Spool:
+    """Appends events to this process's segment. A sink of the gate.
+
+    Args:
+        folder: of all segments; made, for the owner alone, when the first event comes.
+        trouble: counts the events that could not be written.
+        on_open: called when a segment is begun, under no lock.
+    """
+
+    def __init__(
+        self, folder: Path, trouble: Trouble, on_open: Callable[[], None] | None = None
+    ) -> None:
+        self.folder = folder
+        self._trouble, self._on_open = trouble, on_open
+        self._descriptor = -1
+        self._renew()
+        _spools.add(self)
+
+    def append(self, call: Call) -> None:
+        """Write the row of a call. When this returns, it survives the death of the process."""
+        begun = False
+        try:
+            with self._lock:
+                if self._descriptor < 0:
+                    self._descriptor = self._begin()
+                    begun = True
+                self._write(self._lines(call))
+        except OSError as error:
+            self._trouble.note("spool_write", error, dropped=call.calls)
+        if begun and self._on_open is not None:
+            self._on_open()
+
+    def seal(self) -> bool:
+        """End the current segment; the next event begins another. True if there was one."""
+        with self._lock:
+            if self._descriptor < 0:
+                return False
+            self._end()
+            return True
+
+    def after_fork(self) -> None:
+        """In a forked child: the segment is the parent's."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._renew()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._size = 0
+        self._heads: dict[_HeadKey, int] = {}
+
+    def _begin(self) -> int:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            name = f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(self.folder / name, flags, 0o600)
+            # A drain that saw the new file before we locked it has it, or has deleted it.
+            if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)
+
+    def _end(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        self._size = 0
+        self._heads.clear()
+        os.close(descriptor)
+
+    def _write(self, lines: bytes) -> None:
+        try:
+            written = os.write(self._descriptor, lines)
+        except OSError:
+            self._take_back()
+            raise
+        if written < len(lines):
+            self._take_back()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += written
+        if self._size >= _SEGMENT_BYTES:
+            self._end()
+
+    def _take_back(self) -> None:
+        """Cut off a line that was not written whole, and leave the segment as it is."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        finally:
+            self._end()
+
+    def _lines(self, call: Call) -> bytes:
+        key = (call.plan, call.status, call.budget, call.error_type, call.source)
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = len(self._heads)
+            return _head_line(head, call) + _row_line(head, call)
+        return _row_line(head, call)
+
+
+def _row_line(head: int, call: Call) -> bytes:
+    trace_id, tokens = call.trace_id, call.tokens
+    return orjson.dumps(
+        (
+            head,
+            call.id,
+            call.revision,
+            call.opened_ns // 1000,
+            trace_id >> 64,
+            trace_id & _64_BITS,
+            call.span_id,
+            call.duration_us,
+            call.ttft_us,
+            call.calls,
+            call.attempts,
+            *tokens,
+            call.estimated,
+            call.requested,
+            0,
+        ),
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+def _head_line(number: int, call: Call) -> bytes:
+    kind, scope = call.plan.kind, call.plan.kind.scope
+    attributes = call.attributes()
+    attributes.pop("requested", None)  # a number: it is in the row
+    head = orjson.dumps(
+        {
+            **{key: scope.get(key) for key in ("service", "app", "env", "team")},
+            "user_id": scope.get("user"),
+            "session_id": scope.get("session"),
+            "provider": kind.provider,
+            "model": kind.model,
+            "operation": kind.operation,
+            "status": call.status,
+            "decision": call.decision,
+            "budget": call.budget,
+            "source": call.source,
+            "tags": scope.tags,
+            "attributes": attributes,
+        }
+    )
+    return b'[%d,"%b"\n' % (number, head.replace(b'"', b'""'))

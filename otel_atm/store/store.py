@@ -1,0 +1,105 @@
+"""The store: a spool, and a thread that drains it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Final
+
+from otel_atm.errors import StoreError
+from otel_atm.gate import Call
+from otel_atm.store.drain import drain, spooled_bytes
+from otel_atm.store.paths import StorePaths
+from otel_atm.store.spool import Spool
+from otel_atm.trouble import Trouble
+
+_INTERVAL_S: Final = 1.0
+#: A drain may take this part of the time at most: a slow disk makes it run less often.
+_SHARE: Final = 0.1
+
+
+class Store:
+    """Keeps the events of this process in a DuckDB file.
+
+    Args:
+        path: of the DuckDB file; it and its folder are made when the first event comes.
+        trouble: counts what fails.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, trouble: Trouble | None = None) -> None:
+        self.paths = StorePaths.of(path)
+        self._trouble = trouble or Trouble()
+        self._spool = Spool(self.paths.spool, self._trouble, on_open=self._start)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._drained_at = time.monotonic()
+        self._took_s = 0.0
+
+    def append(self, call: Call) -> None:
+        """Keep the row of a call; a sink of the gate."""
+        self._spool.append(call)
+
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        """Take all events so far into the file; False if that failed or took too long."""
+        self._spool.seal()
+        started = time.monotonic()
+        try:
+            drain(self.paths, timeout_s=timeout_s)
+        except Exception as error:  # noqa: BLE001 - the segments stay, and the program goes on
+            self._trouble.note("drain", error)
+            return False
+        finally:
+            self._took_s = time.monotonic() - started
+        self._drained_at = time.monotonic()
+        return True
+
+    def close(self, timeout_s: float = 30.0) -> bool:
+        """Stop the thread and flush. Events that come later are spooled all the same."""
+        self._stopping.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+        flushed = self.flush(timeout_s)
+        self._stopping = threading.Event()
+        return flushed
+
+    def spooled_bytes(self) -> int:
+        """What waits beside the file, of all processes."""
+        try:
+            return spooled_bytes(self.paths)
+        except OSError:
+            return 0  # a segment was drained while we looked
+
+    def drain_delay_s(self) -> float:
+        """Seconds since the last drain while anything waits; else 0."""
+        return time.monotonic() - self._drained_at if self.spooled_bytes() else 0.0
+
+    def after_fork(self) -> None:
+        """In a forked child: the thread and the segment are the parent's."""
+        self._spool.after_fork()
+        self._stopping, self._thread = threading.Event(), None
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="otel-atm-drain", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        stopping = self._stopping
+        while not stopping.wait(max(_INTERVAL_S, self._took_s / _SHARE)):
+            self.flush()
+
+
+def read_store(store: str | os.PathLike[str] | Store | None, trouble: Trouble) -> Store | None:
+    """A store from what the user gave: a path, a `Store`, or None to keep nothing.
+
+    Raises:
+        ConfigurationError: the path cannot be one of a DuckDB file.
+        StoreError: `store` is something else.
+    """
+    if store is None or isinstance(store, Store):
+        return store
+    if isinstance(store, str | os.PathLike):
+        return Store(store, trouble=trouble)
+    raise StoreError(f"store={store!r}: expected a path, a Store, or None to keep nothing")

@@ -1,0 +1,49 @@
+"""Trouble: what failed inside telemetry, counted, and said once.
+
+Telemetry never breaks the application, so a failure in here ends in a count and one log record.
+Neither repeats the text of an exception: it may quote a prompt.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+logger: Final = logging.getLogger("otel_atm")
+
+
+class Trouble:
+    """Counts failures by reason and logs each reason once.
+
+    Attributes:
+        counts: reason → how often.
+        dropped: reason → how many events were lost by it.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}
+
+    def note(self, reason: str, error: BaseException, *, dropped: int = 0) -> None:
+        """Count a failure, and `dropped` events with it; log it if it is the first of its reason.
+
+        Args:
+            reason: a short, fixed word, e.g. "spool_write"; a metric attribute.
+            error: only its type, its place and an operating system's error number are logged.
+            dropped: how many events this has lost.
+        """
+        seen = self.counts.get(reason, 0)
+        self.counts[reason] = seen + 1
+        if dropped:
+            self.dropped[reason] = self.dropped.get(reason, 0) + dropped
+        if not seen:
+            logger.error("otel-atm: %s failed and was passed over: %s", reason, _describe(error))
+
+
+def _describe(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    code = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}{code}{place}"
