@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
+from otel_atm.cache import Cache
 from otel_atm.errors import ConfigurationError
 
 #: Keys with a column of their own; any other key is kept among a call's attributes.
@@ -32,9 +33,10 @@ class Scope(Mapping[str, str]):
     'ann'
     """
 
-    __slots__ = ("_hash", "_keys", "tags")
+    __slots__ = ("_hash", "_keys", "memo", "tags")
 
     def __init__(self, *, tags: Iterable[str] = (), **keys: str | int | None) -> None:
+        self.memo: dict[Any, Any] = {}  # what others worked out for it; bounded by them
         self._keys = {key: _text(key, value) for key, value in keys.items() if value not in _ABSENT}
         self.tags = _tags(tags)
         self._hash = hash((frozenset(self._keys.items()), self.tags))
@@ -100,6 +102,9 @@ def _is_label(label: object) -> bool:
 
 NOBODY: Final = Scope()
 
+# (outer, inner) → both. Equal blocks entered again share one Scope, and what it remembers.
+_nested: Final[Cache[tuple[Scope, Scope], Scope]] = Cache(4_096)
+
 _current: ContextVar[Scope] = ContextVar("otel_atm.scope", default=NOBODY)
 current_scope = _current.get
 
@@ -125,7 +130,11 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
         self._tokens: list[Token[Scope]] = []
 
     def __enter__(self) -> Scope:
-        scope = _current.get() | self._added
+        pair = _current.get(), self._added
+        scope = _nested.get(pair)
+        if scope is None:
+            scope = pair[0] | pair[1]
+            _nested.put(pair, scope)
         self._tokens.append(_current.set(scope))
         return scope
 

@@ -12,45 +12,75 @@ from typing import Any
 from opentelemetry import baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_atm.cache import Cache
+from otel_atm.gate import Gate, Kind, Plan
 from otel_atm.scope import NOBODY, Scope, current_scope
 from otel_atm.semconv import RESOURCE_SCOPE, SPAN_SCOPE
+from otel_atm.spans.emitters import Recognised
+from otel_atm.spans.reading import read_text
 
 _SPAN_KEYS = frozenset(SPAN_SCOPE)
+_MEMO_SIZE = 256  # plans remembered on one scope
 _UNKNOWN_SERVICE = "unknown_service"  # what the SDK says when nobody said anything
 
 
 class Attribution:
-    """Works out scopes, and remembers them.
+    """Works out who pays for a span, and the gate's plan for such calls; remembers both.
 
     Args:
+        gate: makes the plans.
         baggage_keys: scope keys to take from baggage entries of the same name.
     """
 
-    def __init__(self, baggage_keys: Iterable[str] = ()) -> None:
+    def __init__(self, gate: Gate, baggage_keys: Iterable[str] = ()) -> None:
+        self._gate = gate
         self._baggage_keys = tuple(baggage_keys)
         self._resource: Resource | None = None
         self._resource_scope = NOBODY
-        self._merged: Cache[tuple[Scope, Scope], Scope] = Cache(4_096)
 
-    def scope(
+    def plan(
+        self,
+        known: Recognised,
+        span: ReadableSpan,
+        attributes: Mapping[str, Any],
+        context: Context | None,
+    ) -> Plan:
+        """The plan for a span that starts with these attributes in this context.
+
+        Mostly nothing but `otel_atm.context` differs between calls, so it is remembered there.
+        """
+        emitter = known.emitter
+        provider = attributes.get(emitter.provider[0]) or read_text(attributes, emitter.provider)
+        model = attributes.get(emitter.model[0]) or read_text(attributes, emitter.model)
+        scope = current_scope()
+        if (
+            span.resource is not self._resource
+            or self._baggage_keys
+            or not _SPAN_KEYS.isdisjoint(attributes)
+        ):
+            scope = self._scope(span.resource, attributes, context) | scope
+            return self._gate.plan(Kind(scope, provider, model, known.operation))
+        key = self._gate.generation, known, provider, model
+        plan: Plan | None = scope.memo.get(key)
+        if plan is None:
+            kind = Kind(self._resource_scope | scope, provider, model, known.operation)
+            plan = self._gate.plan(kind)
+            if len(scope.memo) >= _MEMO_SIZE:
+                scope.memo.clear()
+            scope.memo[key] = plan
+        return plan
+
+    def _scope(
         self, resource: Resource, attributes: Mapping[str, Any], context: Context | None
     ) -> Scope:
-        """Who pays for a span that starts with these attributes in this context."""
         if resource is not self._resource:
             self._resource_scope, self._resource = _of_resource(resource), resource
+            self._gate.renew_generation()  # what is remembered is of another resource
         base = self._resource_scope
         if self._baggage_keys:
             base = base | self._of_baggage(context)
-        if not _SPAN_KEYS.isdisjoint(attributes):
-            base = base | _of_attributes(attributes, SPAN_SCOPE)
-        pair = base, current_scope()
-        merged = self._merged.get(pair)
-        if merged is None:
-            merged = base | pair[1]
-            self._merged.put(pair, merged)
-        return merged
+        return base | _of_attributes(attributes, SPAN_SCOPE)
 
     def _of_baggage(self, context: Context | None) -> Scope:
         entries = baggage.get_all(context)

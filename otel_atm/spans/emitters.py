@@ -40,6 +40,24 @@ class Emitter:
     cache_read: tuple[str, ...] = sc.USAGE_CACHE_READ
     cache_write: tuple[str, ...] = sc.USAGE_CACHE_WRITE
     reasoning: tuple[str, ...] = sc.USAGE_REASONING
+    subsets: frozenset[str] = field(init=False)  # of all these, the ones that most spans lack
+
+    def __post_init__(self) -> None:
+        subsets = frozenset(self.cache_read + self.cache_write + self.reasoning)
+        object.__setattr__(self, "subsets", subsets)
+
+
+class Recognised:
+    """What a span is: a call, told in the words of `emitter`. Compared by identity: each is made once.
+
+    Attributes:
+        operation: of the call, as ``gen_ai.operation.name`` has it.
+    """
+
+    __slots__ = ("emitter", "operation")
+
+    def __init__(self, emitter: Emitter, operation: str) -> None:
+        self.emitter, self.operation = emitter, operation
 
 
 _GEN_AI_OPERATIONS: Final = {operation: operation for operation in sorted(sc.CALL_OPERATIONS)}
@@ -72,30 +90,34 @@ AGENT_FRAMEWORK: Final = Emitter(
 #: In the order in which they are asked.
 EMITTERS: Final = (GEN_AI, OPEN_INFERENCE, AGENT_FRAMEWORK)
 
-_BY_KIND: Final = {emitter.kind: emitter for emitter in reversed(EMITTERS)}
-_BY_SCOPE: Final = {emitter.scope: emitter for emitter in EMITTERS if emitter.scope}
-# (attribute, its convention, its operations): the loop of every span start
-_KINDS: Final = tuple((kind, _BY_KIND[kind]) for kind in dict.fromkeys(e.kind for e in EMITTERS))
+# (attribute, its value → what the span is), for the loop of every span start
+_BY_KIND: Final = tuple(
+    (emitter.kind, {kind: Recognised(emitter, op) for kind, op in emitter.operations.items()})
+    for emitter in EMITTERS
+    if emitter.scope is None
+)
+# instrumentation scope → [(how a name begins, what the span is)]
+_BY_NAME: Final = {
+    emitter.scope: [(start, Recognised(emitter, op)) for start, op in emitter.names.items()]
+    for emitter in EMITTERS
+    if emitter.scope is not None
+}
 
 
-def recognise(
-    attributes: Mapping[str, Any], scope: str | None, name: str
-) -> tuple[Emitter, str] | None:
-    """What a span with these attributes is: (convention, operation) of a call; None if it is none.
+def recognise(attributes: Mapping[str, Any], scope: str, name: str) -> Recognised | None:
+    """What a span with these attributes is; None if it is no call.
 
     Args:
         attributes: as they are; few emitters set all of them when a span starts.
         scope: the name of the span's instrumentation scope.
         name: of the span.
     """
-    for key, emitter in _KINDS:
+    for key, calls in _BY_KIND:
         kind = attributes.get(key)
         if kind is not None:
-            operation = emitter.operations.get(kind)
-            return (emitter, operation) if operation else None
-    if scope in _BY_SCOPE:
-        emitter = _BY_SCOPE[scope]
-        for start, operation in emitter.names.items():
+            return calls.get(kind)
+    if scope in _BY_NAME:
+        for start, recognised in _BY_NAME[scope]:
             if name.startswith(start):
-                return emitter, operation
+                return recognised
     return None

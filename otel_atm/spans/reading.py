@@ -15,14 +15,19 @@ def read_tokens(emitter: Emitter, attributes: Mapping[str, Any]) -> Tokens | Non
     A subset that is larger than its whole (cache reads of an emitter that leaves them out of the
     input) is made part of it, so that input always includes cache and output reasoning.
     """
-    given_input = _count(attributes, emitter.input)
-    given_output = _count(attributes, emitter.output)
-    if not given_input and not given_output:
+    get = attributes.get
+    total_input, total_output = get(emitter.input[0]), get(emitter.output[0])
+    if type(total_input) is not int or total_input < 0:
+        total_input = _count(attributes, emitter.input)
+    if type(total_output) is not int or total_output < 0:
+        total_output = _count(attributes, emitter.output)
+    if not total_input and not total_output:
         return None  # no call is free of both; an emitter that says 0 and 0 does not know
-    cache_read = _count(attributes, emitter.cache_read) or 0
-    cache_write = _count(attributes, emitter.cache_write) or 0
-    reasoning = _count(attributes, emitter.reasoning) or 0
-    total_input, total_output = given_input or 0, given_output or 0
+    if emitter.subsets.isdisjoint(attributes):
+        return total_input, total_output, 0, 0, 0
+    cache_read = _count(attributes, emitter.cache_read)
+    cache_write = _count(attributes, emitter.cache_write)
+    reasoning = _count(attributes, emitter.reasoning)
     if total_input < cache_read + cache_write:
         total_input += cache_read + cache_write
     if total_output < reasoning:
@@ -39,18 +44,18 @@ def read_text(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> str | Non
     return None
 
 
-def _count(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
+def _count(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> int:
     for key in keys:
         value = attributes.get(key)
         if value is not None:
             return _integer(value)
-    return None
+    return 0
 
 
-def _integer(value: object) -> int | None:
+def _integer(value: object) -> int:
     """A count ≥ 0; emitters have been seen to send floats, and -1 for unknown."""
-    if type(value) is int:
-        return value if value >= 0 else None
+    if type(value) is int and value >= 0:
+        return value
     if isinstance(value, float) and value >= 0 and value.is_integer():
         return int(value)
-    return None
+    return 0
