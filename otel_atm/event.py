@@ -91,19 +91,20 @@ class EventIds:
         self._random = int.from_bytes(os.urandom(8))
         self._count = count()
         # What changes rarely, each with what it was made of: (number, text).
-        self._head = (-1, "")  # of the first 32 bits, which change every 65 seconds
+        self._head = (-1, "")  # of the milliseconds
         self._tail = (-1, "")  # of the last 64 bits, which change every 4,096 ids
 
     def __call__(self, time_ns: int) -> str:
         """The next id, for a call opened at `time_ns`."""
         number = next(self._count)
-        milliseconds = time_ns // 1_000_000
+        milliseconds, block = time_ns // 1_000_000, number >> 12
         head, tail = self._head, self._tail
-        if milliseconds >> 16 != head[0]:
-            self._head = head = (milliseconds >> 16, f"{milliseconds >> 16:08x}-")
-        if number >> 12 != tail[0]:
-            self._tail = tail = (number >> 12, self._tail_text(number >> 12))
-        return f"{head[1]}{milliseconds & 0xFFFF:04x}-7{number & 0xFFF:03x}{tail[1]}"
+        if milliseconds != head[0]:
+            text = f"{milliseconds:012x}"
+            self._head = head = milliseconds, f"{text[-12:-4]}-{text[-4:]}-7"
+        if block != tail[0]:
+            self._tail = tail = block, self._tail_text(block)
+        return f"{head[1]}{_HEX_12[number & 0xFFF]}{tail[1]}"
 
     def _tail_text(self, block: int) -> str:
         bits = (self._random + block) & _62_BITS | _VARIANT
@@ -111,5 +112,6 @@ class EventIds:
         return f"-{text[:4]}-{text[4:]}"
 
 
+_HEX_12: Final = [f"{number:03x}" for number in range(1 << 12)]
 _62_BITS: Final = (1 << 62) - 1
 _VARIANT: Final = 0b10 << 62

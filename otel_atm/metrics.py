@@ -97,7 +97,7 @@ class Metrics:
             yield Observation(events, {"reason": reason})
 
     def _unmetered(self) -> Iterator[Observation]:
-        yield Observation(self._gate.totals.unmetered)
+        yield Observation(self._gate.totals.unmetered())
 
     def _limit(self) -> Iterator[Observation]:
         for budget in self._gate.budgets:

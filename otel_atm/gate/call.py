@@ -26,7 +26,8 @@ class Call:
         id: the event's id.
         hold: None when no budget matches, and for a refused call.
         emitters: the instrumentations whose spans describe this call; each tells its usage once.
-        spans: ids of its open spans.
+        spans: ids of its open spans, once there is more than one; None before.
+        open: whether it has not ended yet.
         told: what an emitter reports the call to have used; None before.
         tokens: what the call was charged with, in the end.
         estimated: whether `tokens` is ours and not the provider's.
@@ -34,6 +35,9 @@ class Call:
     """
 
     # Defaults that most calls keep; an instance sets what differs.
+    hold: Hold | None = None
+    spans: set[int] | None = None
+    open = True
     refusal: TokenQuotaExceeded | None = None
     told: Tokens | None = None
     tokens = NO_TOKENS
@@ -51,17 +55,29 @@ class Call:
         self,
         event_id: str,
         plan: Plan,
-        hold: Hold | None,
         opened_ns: int,
         source: str,
         emitter: str,
         trace_id: int,
         span_id: int,
     ) -> None:
-        self.id, self.plan, self.hold, self.opened_ns = event_id, plan, hold, opened_ns
+        self.id, self.plan, self.opened_ns = event_id, plan, opened_ns
         self.source, self.trace_id, self.span_id = source, trace_id, span_id
         self.emitters: tuple[str, ...] = (emitter,)
-        self.spans = {span_id}
+
+    def join(self, emitter: str, span_id: int) -> None:
+        """Let a span of another emitter describe this call too."""
+        self.emitters += (emitter,)
+        if self.spans is None:
+            self.spans = {self.span_id}
+        self.spans.add(span_id)
+
+    def leave(self, span_id: int) -> bool:
+        """Whether the span that ends is the last one that describes this call."""
+        if self.spans is None:
+            return True
+        self.spans.discard(span_id)
+        return not self.spans
 
     @property
     def decision(self) -> str:

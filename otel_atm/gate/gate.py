@@ -16,7 +16,7 @@ from otel_atm.event import EventIds
 from otel_atm.gate.call import NO_TOKENS, Call, Tokens
 from otel_atm.gate.plan import Kind, Plan, labels_of, make_plan
 from otel_atm.gate.totals import Totals
-from otel_atm.ledger import NO_AMOUNTS, Amounts, Hold, Ledger, Shortage
+from otel_atm.ledger import NO_AMOUNTS, Amounts, Ledger, Shortage
 from otel_atm.trouble import Trouble
 from otel_atm.window import SECOND_NS, instant
 
@@ -27,6 +27,9 @@ Sink = Callable[[Call], None]
 _SIBLING_NS: Final = 5 * SECOND_NS
 #: How far the clocks of two emitters' spans of one call may lie apart.
 _SLACK_NS: Final = 5_000_000
+
+#: How many finished calls are remembered when no other is open.
+_KEPT: Final = 8
 
 # The last call opened in this context. Never reset: a sibling span of the same call needs it.
 _latest: ContextVar[Call | None] = ContextVar("otel_atm.call", default=None)
@@ -81,15 +84,20 @@ class Gate:
         self._need = _amounts(self._estimate)
         self._sinks = tuple(sinks)
         self.budgets = tuple(budgets)
+        self.renew_generation()
+
+    def renew_generation(self) -> None:
+        """Forget all plans, also those that others remember under `generation`."""
         self._plans.clear()
+        self.generation = object()
 
     def plan(self, kind: Kind) -> Plan:
         """What is known of calls of this kind; remembered."""
         plan = self._plans.get(kind)
         if plan is None:
-            budgets = self.budgets
-            plan = make_plan(kind, budgets, self.ledger, self.totals)
-            if budgets is self.budgets:  # they were not changed meanwhile
+            generation = self.generation
+            plan = make_plan(kind, self.budgets, self.ledger, self.totals)
+            if generation is self.generation:  # nothing was changed meanwhile
                 self._plans.put(kind, plan)
         return plan
 
@@ -116,23 +124,20 @@ class Gate:
             span_id: of the span; 0 without one.
         """
         now_ns = self._clock()
-        for call, max_age_ns in ((ancestor, self._ttl_ns), (_latest.get(), _SIBLING_NS)):
-            if call is not None and self._is_same(call, plan, emitter, now_ns - max_age_ns):
-                call.emitters += (emitter,)
-                call.spans.add(span_id)
+        latest = _latest.get()
+        if ancestor is not None or (latest is not None and latest.open):
+            call = self._twin(plan, emitter, ancestor, latest, now_ns)
+            if call is not None:
+                call.join(emitter, span_id)
                 return call
         if now_ns >= self._next_sweep_ns:
             self.expire()
-        hold: Hold | None = None
-        if plan.accounts is not None:
-            answer = self.ledger.admit(plan.accounts, self._need)
-            if isinstance(answer, Shortage):
-                call = Call(
-                    self._ids(now_ns), plan, None, now_ns, source, emitter, trace_id, span_id
-                )
-                return self._refuse(call, answer)
-            hold = answer
-        call = Call(self._ids(now_ns), plan, hold, now_ns, source, emitter, trace_id, span_id)
+        accounts = plan.accounts
+        hold = self.ledger.admit(accounts, self._need) if accounts is not None else None
+        call = Call(self._ids(now_ns), plan, now_ns, source, emitter, trace_id, span_id)
+        if isinstance(hold, Shortage):
+            return self._refuse(call, hold)
+        call.hold = hold
         self._open[call.id] = call
         _latest.set(call)
         return call
@@ -158,8 +163,9 @@ class Gate:
     ) -> Call:
         """Open a call that is over already; it is never refused. Settle it at once."""
         now_ns = self._clock()
-        hold = self.ledger.charge(plan.accounts, _amounts(tokens)) if plan.accounts else None
-        call = Call(self._ids(now_ns), plan, hold, now_ns, source, emitter, trace_id, span_id)
+        call = Call(self._ids(now_ns), plan, now_ns, source, emitter, trace_id, span_id)
+        if plan.accounts is not None:
+            call.hold = self.ledger.charge(plan.accounts, _amounts(tokens))
         self._open[call.id] = call
         return call
 
@@ -198,7 +204,7 @@ class Gate:
     def after_fork(self) -> None:
         """In a forked child: what is in flight belongs to the parent, and totals start at zero."""
         self._forget_calls()
-        self._plans.clear()
+        self.renew_generation()
         self._ids.renew()
         self.totals.renew()
         self.ledger.after_fork()
@@ -206,25 +212,30 @@ class Gate:
     def _forget_calls(self) -> None:
         self._open: dict[str, Call] = {}
         self._lost: dict[str, Call] = {}
-        self._finished: deque[Call] = deque(maxlen=256)
+        self._finished: deque[Call] = deque()  # the latest, more of them the more are open
 
-    def _is_same(self, call: Call, plan: Plan, emitter: str, not_before_ns: int) -> bool:
-        """Whether a span of `emitter` describes `call`: a call has one span of each emitter."""
-        return (
-            emitter not in call.emitters
-            and call.id in self._open
-            and call.opened_ns >= not_before_ns
-            and _compatible(call.plan.kind, plan.kind)
-        )
+    def _twin(
+        self, plan: Plan, emitter: str, ancestor: Call | None, latest: Call | None, now_ns: int
+    ) -> Call | None:
+        """The open call that a span of `emitter` describes too: each emitter has one span of it."""
+        for call, max_age_ns in ((ancestor, self._ttl_ns), (latest, _SIBLING_NS)):
+            if (
+                call is not None
+                and call.open
+                and emitter not in call.emitters
+                and call.id in self._open  # this gate's
+                and now_ns - call.opened_ns <= max_age_ns
+                and _compatible(call.plan.kind, plan.kind)
+            ):
+                return call
+        return None
 
     def _refuse(self, call: Call, shortage: Shortage) -> Call:
         call.refusal = _refusal(shortage)
         call.status = "error"
         call.error_type = TokenQuotaExceeded.__name__
         call.calls, call.attempts = 1, 0
-        total = self.totals.of(labels_of(call.plan.kind, "refused"))
-        with self.totals.lock:
-            total.calls += 1
+        self.totals.add(self.totals.of(labels_of(call.plan.kind, "refused")), 1, 0, 0, 0)
         self._emit(call)
         return call
 
@@ -236,26 +247,24 @@ class Gate:
         self._lost[call.id] = call
 
     def _close(self, call: Call, tokens: Tokens, used: Amounts) -> None:
-        if self._open.pop(call.id, None) is None:
+        if self._open.pop(call.id, None) is None:  # atomic: of two that end a call, one goes on
             if self._lost.pop(call.id, None) is None:
                 return
             call.revision += 1
         before, call.tokens = call.tokens, tokens
+        call.open = False
         if call.hold is not None:
             self.ledger.settle(call.hold, used)
-        self._count(call, before)
-        self._finished.append(call)
+        if call.revision:  # totals only rise: add what was missing, take nothing
+            more = max(0, tokens[0] - before[0]), max(0, tokens[1] - before[1])
+            self.totals.add(call.plan.total, 0, *more, 0)
+        else:
+            self.totals.add(call.plan.total, 1, tokens[0], tokens[1], call.estimated)
+        finished = self._finished
+        finished.append(call)
+        if len(finished) > _KEPT + len(self._open):
+            finished.popleft()  # few, and soon: memory that is used again is still in the cache
         self._emit(call)
-
-    def _count(self, call: Call, before: Tokens) -> None:
-        """Add to the totals, which only rise: a correction adds what was missing, takes nothing."""
-        total, tokens = call.plan.total, call.tokens
-        with self.totals.lock:
-            if not call.revision:
-                total.calls += 1
-                self.totals.unmetered += call.estimated
-            total.input_tokens += max(0, tokens[0] - before[0])
-            total.output_tokens += max(0, tokens[1] - before[1])
 
     def _emit(self, call: Call) -> None:
         for sink in self._sinks:

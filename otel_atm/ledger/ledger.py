@@ -42,18 +42,19 @@ A = TypeVar("A", bound=Accounts)
 
 
 class Hold:
-    """Amounts held for one call. Settled once, it holds what the call was charged with.
+    """Amounts held for one call, in the windows that admitted it.
 
     Attributes:
-        accounts: the ledger's own; of the windows that admitted the call.
-        amounts: held under each of them, in the account's unit.
-        settled: whether `amounts` is a charge already.
+        held: (account, amount) of each account, the amount in the account's unit; the accounts are
+            the ledger's own.
+        used: what was charged in the place of the hold; None until it is settled.
     """
 
-    __slots__ = ("accounts", "amounts", "settled")
+    __slots__ = ("held", "used")
 
-    def __init__(self, accounts: Sequence[Any], amounts: Sequence[int]) -> None:
-        self.accounts, self.amounts, self.settled = accounts, amounts, False
+    def __init__(self, held: Sequence[tuple[Any, int]]) -> None:
+        self.held = held
+        self.used: Amounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

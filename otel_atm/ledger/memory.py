@@ -5,13 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from time import time_ns
-from typing import Final
 
 from otel_atm.budget_text import UNITS
-from otel_atm.ledger.ledger import REQUESTS, Amounts, Balance, Hold, Key, Shortage
+from otel_atm.ledger.ledger import NO_AMOUNTS, REQUESTS, Amounts, Balance, Hold, Key, Shortage
 from otel_atm.window import Period, period_at
-
-_NEVER_NS: Final = 1 << 63
 
 
 class Account:
@@ -35,20 +32,40 @@ class Account:
         self.key, self.limit = key, key.budget.limit
         self.unit = UNITS.index(key.budget.unit)
 
+    def room_for(self, need: Amounts) -> int | None:
+        """What can be held of an estimate; None: refuse.
+
+        What does not fit is cut to what is left, if something is and nothing is in flight. Not for
+        requests: they are known, not estimated.
+        """
+        amount, room = min(need[self.unit], self.limit), self.limit - self.charged
+        if amount <= room:
+            return amount
+        alone = room > 0 and self.charged == self.settled and self.unit != REQUESTS
+        return room if alone else None
+
     def balance(self) -> Balance:
         """As it stands."""
         return Balance(self.key, self.settled, self.charged - self.settled, self.period)
 
 
 class MemoryAccounts:
-    """Accounts as of their current windows; they are looked up again when the first one ends."""
+    """Accounts as of their current windows; they are looked up again when the first one ends.
 
-    __slots__ = ("keys", "open", "until_ns")
+    Attributes:
+        open: the accounts.
+        until_ns: when the first of their windows ends.
+        held: `open`, each with what it holds of `need`: most calls need the same.
+    """
+
+    __slots__ = ("held", "keys", "need", "open", "until_ns")
 
     def __init__(self, keys: tuple[Key, ...]) -> None:
         self.keys = keys
         self.open: list[Account] = []
-        self.until_ns = _NEVER_NS if not keys else 0
+        self.until_ns = 0
+        self.need = NO_AMOUNTS
+        self.held: Sequence[tuple[Account, int]] = ()
 
 
 class _Book:
@@ -94,39 +111,35 @@ class MemoryLedger:
         """See `Ledger.admit`."""
         now_ns = self._clock()
         with self._lock:
-            if now_ns >= accounts.until_ns:
-                self._renew(accounts, now_ns)
-            current = accounts.open
-            amounts = []
-            for account in current:
-                amount, room = need[account.unit], account.limit - account.charged
-                if amount > room:
-                    amount = _last_call(account, amount, room)
-                    if not amount:
-                        return _shortage(current, need, now_ns)
-                amounts.append(amount)
-            for account, amount in zip(current, amounts, strict=True):
+            if now_ns >= accounts.until_ns or need is not accounts.need:
+                self._renew(accounts, need, now_ns)
+            held = accounts.held
+            for account, amount in held:
+                if account.charged + amount > account.limit:
+                    return self._admit_tightly(accounts.open, need, now_ns)
+            for account, amount in held:
                 account.charged += amount
-        return Hold(current, amounts)
+        return Hold(held)
 
     def settle(self, hold: Hold, used: Amounts) -> None:
         """See `Ledger.settle`."""
-        charges = []
         with self._lock:
-            for account, held in zip(hold.accounts, hold.amounts, strict=True):
+            before, hold.used = hold.used, used
+            for account, held in hold.held:
                 charge = used[account.unit]
-                account.charged += charge - held
-                account.settled += charge - held if hold.settled else charge
-                charges.append(charge)
-            hold.amounts, hold.settled = charges, True
+                if before is None:
+                    account.charged += charge - held
+                    account.settled += charge
+                else:
+                    account.charged += charge - before[account.unit]
+                    account.settled += charge - before[account.unit]
 
     def charge(self, accounts: MemoryAccounts, used: Amounts) -> Hold:
         """See `Ledger.charge`."""
         now_ns = self._clock()
         with self._lock:
-            if now_ns >= accounts.until_ns:
-                self._renew(accounts, now_ns)
-            hold = Hold(accounts.open, [0] * len(accounts.open))
+            self._renew(accounts, NO_AMOUNTS, now_ns)
+            hold = Hold(accounts.held)
         self.settle(hold, used)
         return hold
 
@@ -148,30 +161,27 @@ class MemoryLedger:
             for account in book.accounts.values():
                 account.charged = account.settled
 
-    def _renew(self, accounts: MemoryAccounts, now_ns: int) -> None:
+    def _renew(self, accounts: MemoryAccounts, need: Amounts, now_ns: int) -> None:
         books = [self._books.setdefault(key.budget.identity, _Book()) for key in accounts.keys]
-        # A new list: open holds keep the old one.
         accounts.open = [
             book.account(key, now_ns) for book, key in zip(books, accounts.keys, strict=True)
         ]
         accounts.until_ns = min(book.period.end_ns for book in books)
+        accounts.need = need
+        # An estimate is never more than the limit. A new list each time: open holds keep theirs.
+        accounts.held = [
+            (account, min(need[account.unit], account.limit)) for account in accounts.open
+        ]
 
-
-def _last_call(account: Account, amount: int, room: int) -> int:
-    """What to hold where `amount` is more than the `room`; 0: refuse."""
-    if account.unit == REQUESTS:
-        return 0
-    if amount > account.limit <= room:  # an estimate is never more than the limit
-        return account.limit
-    return room if room > 0 and account.charged == account.settled else 0
-
-
-def _shortage(accounts: Sequence[Account], need: Amounts, now_ns: int) -> Shortage:
-    short = [
-        account
-        for account in accounts
-        if need[account.unit] > account.limit - account.charged
-        and not _last_call(account, need[account.unit], account.limit - account.charged)
-    ]
-    last = max(short, key=lambda account: account.period.end_ns)
-    return Shortage(last.balance(), min(need[last.unit], last.limit), now_ns)
+    def _admit_tightly(
+        self, accounts: Sequence[Account], need: Amounts, now_ns: int
+    ) -> Hold | Shortage:
+        """Where `need` does not fit: the last call alone, or nothing."""
+        held = [(account, account.room_for(need)) for account in accounts]
+        short = [account for account, amount in held if amount is None]
+        if short:
+            last = max(short, key=lambda account: account.period.end_ns)
+            return Shortage(last.balance(), min(need[last.unit], last.limit), now_ns)
+        for account, amount in held:
+            account.charged += amount or 0
+        return Hold([(account, amount or 0) for account, amount in held])

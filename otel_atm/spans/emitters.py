@@ -48,7 +48,7 @@ class Emitter:
 
 
 class Recognised:
-    """What a span is: a call, told in the words of `emitter`. Compared by identity: each is made once.
+    """What a span is: a call, told in the words of `emitter`. Made once, compared by identity.
 
     Attributes:
         operation: of the call, as ``gen_ai.operation.name`` has it.

@@ -21,16 +21,14 @@ class Ending(NamedTuple):
 
     Attributes:
         status: of the row.
-        error_type: a class name or a code; None when it ended well.
+        error_type: a class name or a code.
         free: whether the provider charges nothing for it.
     """
 
     status: str
-    error_type: str | None
+    error_type: str
     free: bool
 
-
-WELL: Final = Ending("ok", None, free=False)
 
 #: Classes of errors that cost nothing, by their last name: an HTTP status, or no connection.
 FREE: Final = frozenset(
@@ -55,7 +53,14 @@ FREE: Final = frozenset(
         # httpx and the standard library
         "HTTPStatusError",
         "HTTPError",
-        # never connected
+        # refused by a budget
+        "QuotaExceededError",
+        "TokenQuotaExceeded",
+    }
+)
+#: The same, unless an answer had begun: then the connection broke in the midst of it.
+UNCONNECTED: Final = frozenset(
+    {
         "APIConnectionError",
         "ClientConnectorError",
         "ConnectError",
@@ -64,10 +69,11 @@ FREE: Final = frozenset(
         "ConnectionRefusedError",
         "PoolTimeout",
         "gaierror",
-        # refused by a budget
-        "QuotaExceededError",
-        "TokenQuotaExceeded",
     }
+)
+#: Attributes that only an answer brings.
+_OF_ANSWER: Final = frozenset(
+    {sc.GEN_AI_RESPONSE_ID, sc.GEN_AI_RESPONSE_MODEL, sc.GEN_AI_TIME_TO_FIRST_CHUNK}
 )
 #: Endings by whoever waited for the answer.
 CANCELLED: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt"})
@@ -82,7 +88,11 @@ def ending_of(attributes: Mapping[str, Any], events: Sequence[Event]) -> Ending:
     if not isinstance(error_type, str) or not _IDENTIFIER.fullmatch(error_type):
         error_type = "_OTHER"  # text that is no identifier may quote a prompt
     last_name = error_type.rpartition(".")[2]
-    free = last_name in FREE or _HTTP_STATUS.fullmatch(error_type) is not None
+    free = (
+        last_name in FREE
+        or (last_name in UNCONNECTED and _OF_ANSWER.isdisjoint(attributes))
+        or _HTTP_STATUS.fullmatch(error_type) is not None
+    )
     return Ending("cancelled" if last_name in CANCELLED else "error", error_type, free)
 
 

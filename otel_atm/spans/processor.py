@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
-from otel_atm import semconv as sc
 from otel_atm.errors import TokenQuotaExceeded
-from otel_atm.gate import Call, Gate, Kind, Plan, Tokens
-from otel_atm.spans.attributes import accessors
+from otel_atm.gate import Call, Gate, Plan, Tokens
+from otel_atm.semconv import (
+    ATM_BUDGET_NAME,
+    ATM_CALL_ID,
+    ATM_DECISION,
+    ERROR_TYPE,
+    GEN_AI_RESPONSE_ID,
+    GEN_AI_TIME_TO_FIRST_CHUNK,
+)
 from otel_atm.spans.attribution import Attribution
 from otel_atm.spans.emitters import Emitter, recognise
-from otel_atm.spans.endings import WELL, ending_of
+from otel_atm.spans.endings import ending_of
 from otel_atm.spans.reading import read_text, read_tokens
+from otel_atm.spans.sdk import best_access
 
 _SOURCE: Final = "span"
 
@@ -36,8 +43,8 @@ class GateProcessor(SpanProcessor):
 
     def __init__(self, gate: Gate, *, baggage_keys: Iterable[str] = ()) -> None:
         self._gate = gate
-        self._attribution = Attribution(baggage_keys)
-        self._read, self._write = accessors()
+        self._attribution = Attribution(gate, baggage_keys)
+        self._look, self._write = best_access()
         # id of an open span → the call it tells of, or that a span above it tells of; and how
         self._spans: dict[int, tuple[Call, Emitter | None]] = {}
         self.retired = False  # True: ignore every span from now on
@@ -79,44 +86,31 @@ class GateProcessor(SpanProcessor):
         self._spans = {}
 
     def _start(self, span: Span, parent_context: Context | None) -> None:
-        attributes = self._read(span)
-        known = recognise(attributes, _scope_name(span), span.name)
-        above = self._spans.get(span.parent.span_id) if span.parent is not None else None
+        attributes, scope_name, context, parent = self._look(span)
+        known = recognise(attributes, scope_name, span.name)
+        above = self._spans.get(parent.span_id) if parent is not None else None
         if known is None:
             if above is not None:  # so that a span below this one still finds the call above
-                self._remember(span.context.span_id, above[0], None)
+                self._remember(context.span_id, above[0], None)
             return
-        emitter, operation = known
-        kind = Kind(
-            self._attribution.scope(span.resource, attributes, parent_context),
-            read_text(attributes, emitter.provider),
-            read_text(attributes, emitter.model),
-            operation,
-        )
-        plan, context = self._gate.plan(kind), span.context
+        plan = self._attribution.plan(known, span, attributes, parent_context)
+        span_id = context.span_id
         call = self._gate.begin(
-            plan,
-            _SOURCE,
-            _scope_name(span),
-            above[0] if above is not None else None,
-            context.trace_id,
-            context.span_id,
+            plan, _SOURCE, scope_name, above and above[0], context.trace_id, span_id
         )
         if call.refusal is not None:
-            self._refuse(span, call)
-        self._remember(context.span_id, call, emitter)
-        self._write(span, {**plan.span_attributes, sc.ATM_CALL_ID: call.id})
+            self._refuse(span, call, call.refusal)
+        self._remember(span_id, call, known.emitter)
+        self._write(span, {**plan.span_attributes, ATM_CALL_ID: call.id})
 
-    def _refuse(self, span: Span, call: Call) -> None:
-        refusal = call.refusal
-        assert refusal is not None
+    def _refuse(self, span: Span, call: Call, refusal: TokenQuotaExceeded) -> NoReturn:
         span.set_attributes(
             {
                 **call.plan.span_attributes,
-                sc.ATM_CALL_ID: call.id,
-                sc.ATM_DECISION: "refused",
-                sc.ATM_BUDGET_NAME: refusal.budget,
-                sc.ERROR_TYPE: TokenQuotaExceeded.__name__,
+                ATM_CALL_ID: call.id,
+                ATM_DECISION: "refused",
+                ATM_BUDGET_NAME: refusal.budget,
+                ERROR_TYPE: TokenQuotaExceeded.__name__,
             }
         )
         span.set_status(Status(StatusCode.ERROR, str(refusal)))
@@ -131,41 +125,39 @@ class GateProcessor(SpanProcessor):
         spans[span_id] = call, emitter
 
     def _end(self, span: ReadableSpan) -> None:
-        context = span.context
-        known = self._spans.pop(context.span_id, None)
+        span_id = span.context.span_id
+        known = self._spans.pop(span_id, None)
         if known is None:
             self._end_unknown(span)
             return
         call, emitter = known
         if emitter is None:
             return
-        attributes = self._read(span)
-        call = self._tell(call, emitter, span, attributes)
-        call.spans.discard(context.span_id)
-        if call.spans:
-            return  # another emitter still tells of this call; the last one ends it
-        self._describe(call, emitter, span, attributes)
-        self._close(call, span, attributes)
+        attributes = self._look(span)[0]
+        tokens = read_tokens(emitter, attributes)
+        if tokens is not None:
+            call = self._tell(call, span, attributes, tokens)
+        if call.leave(span_id):  # otherwise another emitter still tells of it
+            self._close(call, emitter, span, attributes)
 
     def _tell(
-        self, call: Call, emitter: Emitter, span: ReadableSpan, attributes: Mapping[str, Any]
+        self, call: Call, span: ReadableSpan, attributes: Mapping[str, Any], tokens: Tokens
     ) -> Call:
         """Take down the usage that a span reports, once for each call; return the call."""
-        tokens = read_tokens(emitter, attributes)
-        if tokens is None:
-            return call
-        response_id = attributes.get(sc.GEN_AI_RESPONSE_ID)
+        response_id = attributes.get(GEN_AI_RESPONSE_ID)
         if call.told is None:
             call.told, call.response_id = tokens, response_id
         elif response_id and call.response_id and response_id != call.response_id:
             # Linked by context, yet another answer: a call of its own.
-            call.spans.discard(span.context.span_id)
+            if call.leave(span.context.span_id):
+                self._gate.settle(call, call.told)
             return self._charge(call.plan, tokens, span)
         return call
 
-    def _describe(
+    def _close(
         self, call: Call, emitter: Emitter, span: ReadableSpan, attributes: Mapping[str, Any]
     ) -> None:
+        """Say how a call ended, as the last of its spans tells, and settle it."""
         kind = call.plan.kind
         if kind.model is None or kind.provider is None:
             call.plan = self._gate.plan(
@@ -174,55 +166,44 @@ class GateProcessor(SpanProcessor):
                     model=kind.model or read_text(attributes, emitter.model),
                 )
             )
-        if span.end_time and span.start_time:
-            call.duration_us = (span.end_time - span.start_time) // 1000
-            call.ended_ns = span.end_time
-        first_chunk_s = attributes.get(sc.GEN_AI_TIME_TO_FIRST_CHUNK)
-        if isinstance(first_chunk_s, float) and first_chunk_s >= 0:
-            call.ttft_us = int(first_chunk_s * 1e6)
-
-    def _close(self, call: Call, span: ReadableSpan, attributes: Mapping[str, Any]) -> None:
-        failed = span.status.status_code is StatusCode.ERROR or sc.ERROR_TYPE in attributes
-        ending = ending_of(attributes, span.events) if failed else WELL
-        call.status, call.error_type = ending.status, ending.error_type
-        if ending.free and call.told is None:
+        end_ns, start_ns = span.end_time, span.start_time
+        if end_ns and start_ns:
+            call.duration_us, call.ended_ns = (end_ns - start_ns) // 1000, end_ns
+        first_chunk_s = attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK)
+        if first_chunk_s is not None:
+            call.ttft_us = _microseconds(first_chunk_s)
+        free = False
+        if span.status.status_code is StatusCode.ERROR or ERROR_TYPE in attributes:
+            call.status, call.error_type, free = ending_of(attributes, span.events)
+        elif call.revision or call.status != "ok":
+            call.status, call.error_type = "ok", None  # it was written off as lost
+        if free and call.told is None:
             self._gate.release(call)
         else:
             self._gate.settle(call, call.told)
 
     def _end_unknown(self, span: ReadableSpan) -> None:
         """Count a call that shows only at the end of its span that it was one."""
-        attributes = self._read(span)
-        known = recognise(attributes, _scope_name(span), span.name)
-        if known is None or sc.ATM_CALL_ID in attributes:
+        attributes, name, _, parent = self._look(span)
+        known = recognise(attributes, name, span.name)
+        if known is None or ATM_CALL_ID in attributes:
             return  # no call; or one that was counted: ended twice, refused, or of a parent process
-        emitter, operation = known
-        tokens = read_tokens(emitter, attributes)
-        if tokens is None or (span.parent is not None and span.parent.span_id in self._spans):
+        tokens = read_tokens(known.emitter, attributes)
+        if tokens is None or (parent is not None and parent.span_id in self._spans):
             return
-        kind = Kind(
-            self._attribution.scope(span.resource, attributes, None),
-            read_text(attributes, emitter.provider),
-            read_text(attributes, emitter.model),
-            operation,
-        )
-        start_ns, end_ns = span.start_time or 0, span.end_time or 0
-        if self._gate.is_told(kind, _scope_name(span), tokens, start_ns, end_ns):
-            return
-        call = self._charge(self._gate.plan(kind), tokens, span)
-        self._describe(call, emitter, span, attributes)
-        self._close(call, span, attributes)
+        plan = self._attribution.plan(known, span, attributes, None)
+        if not self._gate.is_told(
+            plan.kind, name, tokens, span.start_time or 0, span.end_time or 0
+        ):
+            call = self._charge(plan, tokens, span)
+            self._close(call, known.emitter, span, attributes)
 
     def _charge(self, plan: Plan, tokens: Tokens, span: ReadableSpan) -> Call:
-        context = span.context
-        call = self._gate.charge(
-            plan, tokens, _SOURCE, _scope_name(span), context.trace_id, context.span_id
-        )
+        _, name, context, _ = self._look(span)
+        call = self._gate.charge(plan, tokens, _SOURCE, name, context.trace_id, context.span_id)
         call.told = tokens
-        call.spans.clear()
         return call
 
 
-def _scope_name(span: ReadableSpan) -> str:
-    scope = span.instrumentation_scope
-    return scope.name if scope is not None else ""
+def _microseconds(seconds: object) -> int | None:
+    return int(seconds * 1e6) if isinstance(seconds, float) and seconds >= 0 else None

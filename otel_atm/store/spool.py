@@ -69,13 +69,43 @@ class Spool:
 
     def append(self, call: Call) -> None:
         """Write the row of a call. When this returns, it survives the death of the process."""
+        tokens, refusal, trace_id = call.tokens, call.refusal, call.trace_id
+        budget = refusal.budget if refusal else None
+        key = call.plan, call.status, budget, call.error_type, call.source
         begun = False
         try:
             with self._lock:
                 if self._descriptor < 0:
                     self._descriptor = self._begin()
                     begun = True
-                self._write(self._lines(call))
+                head = self._heads.get(key)
+                row = orjson.dumps(
+                    (
+                        len(self._heads) if head is None else head,
+                        call.id,
+                        call.revision,
+                        call.opened_ns // 1000,
+                        trace_id >> 64,
+                        trace_id & _64_BITS,
+                        call.span_id,
+                        call.duration_us,
+                        call.ttft_us,
+                        call.calls,
+                        call.attempts,
+                        tokens[0],
+                        tokens[1],
+                        tokens[2],
+                        tokens[3],
+                        tokens[4],
+                        call.estimated,
+                        refusal.requested if refusal else None,
+                        0,
+                    ),
+                    option=orjson.OPT_APPEND_NEWLINE,
+                )
+                if head is None:
+                    row = self._new_head(key, call) + row
+                self._write(row)
         except OSError as error:
             self._trouble.note("spool_write", error, dropped=call.calls)
         if begun and self._on_open is not None:
@@ -138,37 +168,9 @@ class Spool:
         finally:
             self._end()
 
-    def _lines(self, call: Call) -> bytes:
-        key = (call.plan, call.status, call.budget, call.error_type, call.source)
-        head = self._heads.get(key)
-        if head is None:
-            head = self._heads[key] = len(self._heads)
-            return _head_line(head, call) + _row_line(head, call)
-        return _row_line(head, call)
-
-
-def _row_line(head: int, call: Call) -> bytes:
-    trace_id, tokens = call.trace_id, call.tokens
-    return orjson.dumps(
-        (
-            head,
-            call.id,
-            call.revision,
-            call.opened_ns // 1000,
-            trace_id >> 64,
-            trace_id & _64_BITS,
-            call.span_id,
-            call.duration_us,
-            call.ttft_us,
-            call.calls,
-            call.attempts,
-            *tokens,
-            call.estimated,
-            call.requested,
-            0,
-        ),
-        option=orjson.OPT_APPEND_NEWLINE,
-    )
+    def _new_head(self, key: _HeadKey, call: Call) -> bytes:
+        number = self._heads[key] = len(self._heads)
+        return _head_line(number, call)
 
 
 def _head_line(number: int, call: Call) -> bytes:
