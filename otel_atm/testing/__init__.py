@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from otel_atm.testing.clock import ManualClock
+
 if TYPE_CHECKING:
     from otel_atm.testing.provider import Asked, Faults, ProviderServer, Reported, Tokens
 
-__all__ = ["Asked", "Faults", "ProviderServer", "Reported", "Tokens"]
+__all__ = ["Asked", "Faults", "ManualClock", "ProviderServer", "Reported", "Tokens"]
 
 
 def __getattr__(name: str) -> Any:

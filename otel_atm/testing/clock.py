@@ -21,6 +21,7 @@ class ManualClock:
         self.now_ns = int(start.timestamp()) * 1_000_000_000
 
     def __call__(self) -> int:
+        """The time."""
         return self.now_ns
 
     def advance(self, seconds: float) -> None:
