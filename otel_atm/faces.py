@@ -78,7 +78,7 @@ class TokenSpanProcessor(GateProcessor):
 
     def retire(self) -> None:
         """Shut down for good. A provider cannot forget a processor, so it ignores what comes."""
-        self.retired = True
+        self.ignore_spans()
         self._assembly.retire()
 
     def after_fork(self) -> None:

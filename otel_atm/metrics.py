@@ -12,7 +12,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 
 from otel_atm import semconv as sc
 from otel_atm._version import __version__
-from otel_atm.gate import Gate, Total
+from otel_atm.gate import Gate, Labels
 from otel_atm.ledger import Balance
 
 #: What `atm.budget.scopes` tells apart; alert thresholds come with alerts.
@@ -83,21 +83,21 @@ class Metrics:
         ]
 
     def _tokens(self) -> Iterator[Observation]:
-        for total in self._gate.totals.all():
-            labels = _labels(total)
+        for known, total in self._gate.totals.all():
+            labels = _labels(known)
             yield Observation(total.input_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "input"})
             yield Observation(total.output_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "output"})
 
     def _calls(self) -> Iterator[Observation]:
-        for total in self._gate.totals.all():
-            yield Observation(total.calls, _labels(total))
+        for known, total in self._gate.totals.all():
+            yield Observation(total.calls, _labels(known))
 
     def _dropped(self) -> Iterator[Observation]:
         for reason, events in list(self._gate.trouble.dropped.items()):
             yield Observation(events, {"reason": reason})
 
     def _unmetered(self) -> Iterator[Observation]:
-        yield Observation(self._gate.totals.unmetered())
+        yield Observation(self._gate.totals.unmetered)
 
     def _limit(self) -> Iterator[Observation]:
         for budget in self._gate.budgets:
@@ -141,8 +141,7 @@ _Observe = Callable[[], Iterator[Observation]]
 _Instrument = tuple[str, str, str, _Observe]
 
 
-def _labels(total: Total) -> dict[str, Any]:
-    labels = total.labels
+def _labels(labels: Labels | None) -> dict[str, Any]:
     if labels is None:
         return {"otel.metric.overflow": True}  # as the SDK marks what is past a cardinality limit
     named = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import ATTRIBUTE_LENGTH, UsageEvent
@@ -16,54 +16,90 @@ Tokens = tuple[int, int, int, int, int]
 NO_TOKENS: Final[Tokens] = (0, 0, 0, 0, 0)
 
 
+class Outcome(NamedTuple):
+    """What became of a call, but for its tokens; columns of its row (see `UsageEvent`).
+
+    Attributes:
+        requested: what a refused call asked for, in the budget's unit.
+    """
+
+    status: str = "ok"
+    error_type: str | None = None
+    estimated: bool = False
+    decision: str = "allowed"
+    budget: str | None = None
+    requested: int | None = None
+    calls: int = 1
+    attempts: int = 1
+    revision: int = 0
+
+
+#: Of nearly every call.
+PLAIN: Final = Outcome()
+
+
 class Call:
     """One call: what was held for it, who told of it, how it ended.
 
     Not frozen, and made without a full row: this is the hot path. A sink takes what it needs from
-    here, or asks for `event()`.
+    here, or asks for `event()`. Made by `open_call`.
 
     Attributes:
         id: the event's id.
-        hold: None when no budget matches, and for a refused call.
-        emitters: the instrumentations whose spans describe this call; each tells its usage once.
+        hold: under its accounts; empty when no budget matches, and for a refused call.
+        opened_ns: its admission; nanoseconds since the Unix epoch.
+        source: the door that saw it.
+        trace_id, span_id: of the span that opened it; 0 without one.
+        emitters: the instrumentations whose spans describe it; each tells its usage once.
         spans: ids of its open spans, once there is more than one; None before.
-        open: whether it has not ended yet.
-        told: what an emitter reports the call to have used; None before.
-        tokens: what the call was charged with, in the end.
-        estimated: whether `tokens` is ours and not the provider's.
+        told: what an emitter reports it to have used; None before.
+        response_id: the provider's, where the emitter that told its usage gives it.
+        tokens: what it was charged with, in the end.
+        outcome: what became of it.
         refusal: the error to raise; None for an allowed call.
+        open: whether it has not ended yet.
+        duration_us, ttft_us, ended_ns: None or 0 while unknown.
     """
 
-    # Defaults that most calls keep; an instance sets what differs.
-    hold: Hold | None = None
-    spans: set[int] | None = None
-    open = True
-    refusal: TokenQuotaExceeded | None = None
-    told: Tokens | None = None
-    tokens = NO_TOKENS
-    response_id: str | None = None
-    estimated = False
-    status = "ok"
-    error_type: str | None = None
-    duration_us: int | None = None
-    ttft_us: int | None = None
-    ended_ns = 0
-    calls = attempts = 1
-    revision = 0
+    __slots__ = (
+        "duration_us",
+        "emitters",
+        "ended_ns",
+        "hold",
+        "id",
+        "open",
+        "opened_ns",
+        "outcome",
+        "plan",
+        "refusal",
+        "response_id",
+        "source",
+        "span_id",
+        "spans",
+        "tokens",
+        "told",
+        "trace_id",
+        "ttft_us",
+    )
 
-    def __init__(
-        self,
-        event_id: str,
-        plan: Plan,
-        opened_ns: int,
-        source: str,
-        emitter: str,
-        trace_id: int,
-        span_id: int,
-    ) -> None:
-        self.id, self.plan, self.opened_ns = event_id, plan, opened_ns
-        self.source, self.trace_id, self.span_id = source, trace_id, span_id
-        self.emitters: tuple[str, ...] = (emitter,)
+    id: str
+    plan: Plan
+    hold: Hold
+    opened_ns: int
+    source: str
+    trace_id: int
+    span_id: int
+    emitters: tuple[str, ...]
+    spans: set[int] | None
+    told: Tokens | None
+    response_id: Any
+    tokens: Tokens
+    outcome: Outcome
+    refusal: TokenQuotaExceeded | None
+    open: bool
+    duration_us: int | None
+    ttft_us: int | None
+    ended_ns: int
 
     def join(self, emitter: str, span_id: int) -> None:
         """Let a span of another emitter describe this call too."""
@@ -79,36 +115,23 @@ class Call:
         self.spans.discard(span_id)
         return not self.spans
 
-    @property
-    def decision(self) -> str:
-        """Of the gate."""
-        return "refused" if self.refusal else "allowed"
-
-    @property
-    def budget(self) -> str | None:
-        """The budget that decided; None when allowed."""
-        return self.refusal.budget if self.refusal else None
-
-    @property
-    def requested(self) -> int | None:
-        """What a refused call asked for, in the budget's unit."""
-        return self.refusal.requested if self.refusal else None
-
     def attributes(self) -> dict[str, str | int]:
         """The allow-list, and the payer's custom keys."""
-        custom = {
+        found: dict[str, str | int] = {
             key: value[:ATTRIBUTE_LENGTH]
             for key, value in self.plan.kind.scope.items()
             if key not in COLUMN_KEYS
         }
-        if self.error_type:
-            custom[ERROR_TYPE] = self.error_type
-        return {**custom, "requested": self.requested} if self.requested is not None else {**custom}
+        if self.outcome.error_type:
+            found[ERROR_TYPE] = self.outcome.error_type
+        if self.outcome.requested is not None:
+            found["requested"] = self.outcome.requested
+        return found
 
     def event(self) -> UsageEvent:
         """The row."""
-        kind, tokens = self.plan.kind, self.tokens
-        who = {key: kind.scope.get(key) for key in ("service", "app", "env", "team")}
+        kind, tokens, outcome = self.plan.kind, self.tokens, self.outcome
+        get = kind.scope.get
         return UsageEvent(
             event_id=self.id,
             ts_us=self.opened_ns // 1000,
@@ -116,17 +139,20 @@ class Call:
             span_id=f"{self.span_id:016x}" if self.span_id else None,
             duration_us=self.duration_us,
             ttft_us=self.ttft_us,
-            **who,
-            user_id=kind.scope.get("user"),
-            session_id=kind.scope.get("session"),
+            service=get("service"),
+            app=get("app"),
+            env=get("env"),
+            team=get("team"),
+            user_id=get("user"),
+            session_id=get("session"),
             provider=kind.provider,
             model=kind.model,
             operation=kind.operation,
-            status=self.status,
-            decision=self.decision,
-            budget=self.budget,
-            calls=self.calls,
-            attempts=self.attempts,
+            status=outcome.status,
+            decision=outcome.decision,
+            budget=outcome.budget,
+            calls=outcome.calls,
+            attempts=outcome.attempts,
             input_tokens=tokens[0],
             output_tokens=tokens[1],
             cache_read_tokens=tokens[2],
@@ -135,9 +161,44 @@ class Call:
             total_tokens=tokens[0] + tokens[1],
             cost_usd=None,
             price_version=None,
-            estimated=self.estimated,
+            estimated=outcome.estimated,
             source=self.source,
             tags=kind.scope.tags,
             attributes=self.attributes(),
-            revision=self.revision,
+            revision=outcome.revision,
         )
+
+
+_new: Final = object.__new__
+
+
+def open_call(
+    event_id: str,
+    plan: Plan,
+    hold: Hold,
+    opened_ns: int,
+    source: str,
+    emitter: str,
+    trace_id: int,
+    span_id: int,
+) -> Call:
+    """A call that has just been admitted.
+
+    A function, since calling a class whose ``__init__`` is Python's costs twice as much.
+    """
+    call: Call = _new(Call)
+    call.id = event_id
+    call.plan = plan
+    call.hold = hold
+    call.opened_ns = opened_ns
+    call.source = source
+    call.trace_id = trace_id
+    call.span_id = span_id
+    call.emitters = (emitter,)
+    call.spans = call.told = call.response_id = call.refusal = None
+    call.duration_us = call.ttft_us = None
+    call.ended_ns = 0
+    call.tokens = NO_TOKENS
+    call.outcome = PLAIN
+    call.open = True
+    return call

@@ -13,10 +13,10 @@ from otel_atm.budget import Budget
 from otel_atm.cache import Cache
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import EventIds
-from otel_atm.gate.call import NO_TOKENS, Call, Tokens
+from otel_atm.gate.call import NO_TOKENS, Call, Outcome, Tokens, open_call
 from otel_atm.gate.plan import Kind, Plan, labels_of, make_plan
 from otel_atm.gate.totals import Totals
-from otel_atm.ledger import NO_AMOUNTS, Amounts, Ledger, Shortage
+from otel_atm.ledger import NO_AMOUNTS, Amounts, Hold, Ledger, Shortage
 from otel_atm.trouble import Trouble
 from otel_atm.window import SECOND_NS, instant
 
@@ -28,8 +28,10 @@ _SIBLING_NS: Final = 5 * SECOND_NS
 #: How far the clocks of two emitters' spans of one call may lie apart.
 _SLACK_NS: Final = 5_000_000
 
-#: How many finished calls are remembered when no other is open.
-_KEPT: Final = 8
+#: How many finished calls are remembered, for spans that tell late.
+_KEPT: Final = 64
+#: How many lost calls can still be corrected.
+_MAX_LOST: Final = 1_024
 
 # The last call opened in this context. Never reset: a sibling span of the same call needs it.
 _latest: ContextVar[Call | None] = ContextVar("otel_atm.call", default=None)
@@ -126,46 +128,81 @@ class Gate:
         now_ns = self._clock()
         latest = _latest.get()
         if ancestor is not None or (latest is not None and latest.open):
-            call = self._twin(plan, emitter, ancestor, latest, now_ns)
-            if call is not None:
-                call.join(emitter, span_id)
-                return call
+            twin = self._twin(plan, emitter, ancestor, latest, now_ns)
+            if twin is not None:
+                twin.join(emitter, span_id)
+                return twin
         if now_ns >= self._next_sweep_ns:
             self.expire()
-        accounts = plan.accounts
-        hold = self.ledger.admit(accounts, self._need) if accounts is not None else None
-        call = Call(self._ids(now_ns), plan, now_ns, source, emitter, trace_id, span_id)
-        if isinstance(hold, Shortage):
-            return self._refuse(call, hold)
-        call.hold = hold
+        answer: Hold | Shortage = ()
+        if plan.accounts is not None:
+            answer = self.ledger.admit(plan.accounts, self._need)
+        event_id = self._ids.make(now_ns)
+        if isinstance(answer, Shortage):
+            call = open_call(event_id, plan, (), now_ns, source, emitter, trace_id, span_id)
+            return self._refuse(call, answer)
+        call = open_call(event_id, plan, answer, now_ns, source, emitter, trace_id, span_id)
         self._open[call.id] = call
         _latest.set(call)
         return call
 
-    def settle(self, call: Call, tokens: Tokens | None) -> None:
-        """Charge what a call used and write its row; None: our estimate, marked.
+    def settle(
+        self,
+        call: Call,
+        tokens: Tokens | None,
+        status: str = "ok",
+        error_type: str | None = None,
+    ) -> None:
+        """Charge what a call used and write its row.
 
-        The call tells how it ended: set `status`, `error_type` and times before. Settling twice
-        changes nothing, but for a call that was written off as lost: it is corrected, once.
+        Settling twice changes nothing, but for a call that was written off as lost: it is
+        corrected, once.
+
+        Args:
+            call: from `begin` or `charge`.
+            tokens: None: our estimate, marked.
+            status: of the row.
+            error_type: a class name or a code.
         """
-        call.estimated = tokens is None
+        if self._open.pop(call.id, None) is None:  # atomic: of two that end a call, one goes on
+            self._correct(call, tokens, status, error_type)
+            return
         if tokens is None:
+            call.outcome = Outcome(status, error_type, estimated=True)
+            self.totals.add_unmetered()
             tokens = self._estimate
-        self._close(call, tokens, (tokens[0] + tokens[1], tokens[0], tokens[1], 1))
+        elif status != "ok":
+            call.outcome = Outcome(status, error_type)
+        call.tokens = tokens
+        call.open = False
+        given, made = tokens[0], tokens[1]
+        self.ledger.settle(call.hold, (given + made, given, made, 1), call.plan.total)
+        self._finished.append(call)
+        for sink in self._sinks:
+            try:
+                sink(call)
+            except Exception as error:  # noqa: BLE001 - a sink must not reach the application
+                self.trouble.note("sink", error, dropped=call.outcome.calls)
 
-    def release(self, call: Call) -> None:
-        """Give back what is held for a call that cost nothing, and write its row."""
-        call.estimated = False
-        self._close(call, NO_TOKENS, NO_AMOUNTS)
+    def release(self, call: Call, status: str = "error", error_type: str | None = None) -> None:
+        """Give back what is held for a call that cost nothing, requests too, and write its row."""
+        if self._open.pop(call.id, None) is None:
+            self._correct(call, NO_TOKENS, status, error_type)
+            return
+        call.outcome = Outcome(status, error_type)
+        call.open = False
+        self.ledger.settle(call.hold, NO_AMOUNTS, call.plan.total)
+        self._emit(call)
 
     def charge(
-        self, plan: Plan, tokens: Tokens, source: str, emitter: str, trace_id: int, span_id: int
+        self, plan: Plan, source: str, emitter: str, trace_id: int = 0, span_id: int = 0
     ) -> Call:
         """Open a call that is over already; it is never refused. Settle it at once."""
         now_ns = self._clock()
-        call = Call(self._ids(now_ns), plan, now_ns, source, emitter, trace_id, span_id)
-        if plan.accounts is not None:
-            call.hold = self.ledger.charge(plan.accounts, _amounts(tokens))
+        hold = self.ledger.charge(plan.accounts) if plan.accounts is not None else ()
+        call = open_call(
+            self._ids.make(now_ns), plan, hold, now_ns, source, emitter, trace_id, span_id
+        )
         self._open[call.id] = call
         return call
 
@@ -178,7 +215,7 @@ class Gate:
         for call in reversed(self._finished):
             if (
                 emitter not in call.emitters
-                and (call.estimated or call.tokens[:2] == tokens[:2])
+                and (call.outcome.estimated or call.tokens[:2] == tokens[:2])
                 and _compatible(call.plan.kind, kind)
                 and start_ns - _SLACK_NS <= call.opened_ns
                 and call.ended_ns <= end_ns + _SLACK_NS
@@ -212,7 +249,7 @@ class Gate:
     def _forget_calls(self) -> None:
         self._open: dict[str, Call] = {}
         self._lost: dict[str, Call] = {}
-        self._finished: deque[Call] = deque()  # the latest, more of them the more are open
+        self._finished: deque[Call] = deque(maxlen=_KEPT)
 
     def _twin(
         self, plan: Plan, emitter: str, ancestor: Call | None, latest: Call | None, now_ns: int
@@ -231,39 +268,38 @@ class Gate:
         return None
 
     def _refuse(self, call: Call, shortage: Shortage) -> Call:
-        call.refusal = _refusal(shortage)
-        call.status = "error"
-        call.error_type = TokenQuotaExceeded.__name__
-        call.calls, call.attempts = 1, 0
-        self.totals.add(self.totals.of(labels_of(call.plan.kind, "refused")), 1, 0, 0, 0)
+        refusal = call.refusal = _refusal(shortage)
+        call.open = False
+        call.outcome = Outcome(
+            "error",
+            TokenQuotaExceeded.__name__,
+            decision="refused",
+            budget=refusal.budget,
+            requested=refusal.requested,
+            attempts=0,
+        )
+        self.ledger.settle((), NO_AMOUNTS, self.totals.of(labels_of(call.plan.kind, "refused")))
         self._emit(call)
         return call
 
     def _lose(self, call: Call) -> None:
-        call.status = "lost"
-        self.settle(call, call.told)
-        for stale in list(islice(self._lost, max(0, len(self._lost) - 1_024))):
+        self.settle(call, call.told, "lost")
+        for stale in list(islice(self._lost, max(0, len(self._lost) - _MAX_LOST))):
             self._lost.pop(stale, None)
         self._lost[call.id] = call
 
-    def _close(self, call: Call, tokens: Tokens, used: Amounts) -> None:
-        if self._open.pop(call.id, None) is None:  # atomic: of two that end a call, one goes on
-            if self._lost.pop(call.id, None) is None:
-                return
-            call.revision += 1
-        before, call.tokens = call.tokens, tokens
-        call.open = False
-        if call.hold is not None:
-            self.ledger.settle(call.hold, used)
-        if call.revision:  # totals only rise: add what was missing, take nothing
-            more = max(0, tokens[0] - before[0]), max(0, tokens[1] - before[1])
-            self.totals.add(call.plan.total, 0, *more, 0)
-        else:
-            self.totals.add(call.plan.total, 1, tokens[0], tokens[1], call.estimated)
-        finished = self._finished
-        finished.append(call)
-        if len(finished) > _KEPT + len(self._open):
-            finished.popleft()  # few, and soon: memory that is used again is still in the cache
+    def _correct(
+        self, call: Call, tokens: Tokens | None, status: str, error_type: str | None
+    ) -> None:
+        """Settle again what was written off as lost; any other call has ended already."""
+        if self._lost.pop(call.id, None) is None:
+            return
+        before = call.tokens
+        call.outcome = Outcome(
+            status, error_type, estimated=tokens is None, revision=call.outcome.revision + 1
+        )
+        call.tokens = self._estimate if tokens is None else tokens
+        self.ledger.correct(call.hold, _amounts(before), _amounts(call.tokens), call.plan.total)
         self._emit(call)
 
     def _emit(self, call: Call) -> None:
@@ -271,7 +307,7 @@ class Gate:
             try:
                 sink(call)
             except Exception as error:  # noqa: BLE001 - a sink must not reach the application
-                self.trouble.note("sink", error, dropped=call.calls)
+                self.trouble.note("sink", error, dropped=call.outcome.calls)
 
 
 def _amounts(tokens: Tokens) -> Amounts:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from otel_atm.budget import Budget
-from otel_atm.gate.totals import Labels, Total, Totals
-from otel_atm.ledger import Accounts, Key, Ledger
+from otel_atm.gate.totals import Labels, Totals
+from otel_atm.ledger import Accounts, Key, Ledger, Total
 from otel_atm.scope import Scope
 from otel_atm.semconv import ATM_DECISION, ATM_PREFIX, ATM_TAGS
 
@@ -36,13 +36,15 @@ class Plan:
         accounts: of the budgets that match; None when none does.
         total: the metrics of calls that were allowed.
         span_attributes: for the call's spans, but for its id.
+        complete: whether provider and model are known.
     """
 
-    __slots__ = ("accounts", "kind", "span_attributes", "total")
+    __slots__ = ("accounts", "complete", "kind", "span_attributes", "total")
 
     def __init__(self, kind: Kind, accounts: Accounts | None, total: Total) -> None:
         self.kind, self.accounts, self.total = kind, accounts, total
         self.span_attributes = _span_attributes(kind.scope)
+        self.complete = kind.provider is not None and kind.model is not None
 
 
 def make_plan(kind: Kind, budgets: Iterable[Budget], ledger: Ledger[Any], totals: Totals) -> Plan:

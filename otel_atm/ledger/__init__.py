@@ -13,6 +13,7 @@ from otel_atm.ledger.ledger import (
     Key,
     Ledger,
     Shortage,
+    Total,
 )
 from otel_atm.ledger.memory import MemoryLedger
 
@@ -27,4 +28,5 @@ __all__ = [
     "Ledger",
     "MemoryLedger",
     "Shortage",
+    "Total",
 ]

@@ -41,20 +41,21 @@ class Accounts(Protocol):
 A = TypeVar("A", bound=Accounts)
 
 
-class Hold:
-    """Amounts held for one call, in the windows that admitted it.
+#: What is held for one call: (account, amount in its unit) of each, in the windows that admitted
+#: it. The accounts are the ledger's own; equal holds may be one object.
+Hold = Sequence[tuple[Any, int]]
 
-    Attributes:
-        held: (account, amount) of each account, the amount in the account's unit; the accounts are
-            the ledger's own.
-        used: what was charged in the place of the hold; None until it is settled.
+
+class Total:
+    """Sums of calls that have something in common; they only ever rise.
+
+    Kept by the ledger since they are added to whenever it settles, under the same lock.
     """
 
-    __slots__ = ("held", "used")
+    __slots__ = ("calls", "input_tokens", "output_tokens")
 
-    def __init__(self, held: Sequence[tuple[Any, int]]) -> None:
-        self.held = held
-        self.used: Amounts | None = None
+    def __init__(self) -> None:
+        self.calls = self.input_tokens = self.output_tokens = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,19 @@ class Ledger(Protocol[A]):
         """
         ...
 
-    def settle(self, hold: Hold, used: Amounts) -> None:
-        """Charge `used` in the place of what is held; again with other amounts: corrects it."""
+    def settle(self, hold: Hold, used: Amounts, total: Total) -> None:
+        """Charge `used` in the place of what is held, and add the call to a total."""
         ...
 
-    def charge(self, accounts: A, used: Amounts) -> Hold:
-        """Charge what is spent already, in the current windows; never refused."""
+    def correct(self, hold: Hold, before: Amounts, used: Amounts, total: Total) -> None:
+        """Charge `used` in the place of `before`, with which the hold was settled.
+
+        The total, which cannot fall, gets what was missing.
+        """
+        ...
+
+    def charge(self, accounts: A) -> Hold:
+        """A hold of nothing in the current windows, for what is spent already: never refused."""
         ...
 
     def balances(self) -> list[Balance]:

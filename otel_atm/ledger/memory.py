@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 from time import time_ns
 
 from otel_atm.budget_text import UNITS
-from otel_atm.ledger.ledger import NO_AMOUNTS, REQUESTS, Amounts, Balance, Hold, Key, Shortage
+from otel_atm.ledger.ledger import (
+    NO_AMOUNTS,
+    REQUESTS,
+    Amounts,
+    Balance,
+    Hold,
+    Key,
+    Shortage,
+    Total,
+)
 from otel_atm.window import Period, period_at
 
 
@@ -16,21 +25,27 @@ class Account:
 
     Attributes:
         key: of the account.
-        limit: of the budget, in its unit.
-        charged: settled + held, so that one comparison decides.
-        unit: where its unit stands in `Amounts`.
+        unit: where its budget's unit stands in `Amounts`.
+        room: limit - settled - held, so that one comparison decides; below 0 after an overshoot.
+        settled: what is spent.
     """
 
-    __slots__ = ("charged", "key", "limit", "period", "settled", "unit")
+    __slots__ = ("key", "period", "room", "settled", "unit")
 
-    def __init__(self, period: Period) -> None:
-        self.period = period
-        self.charged = self.settled = 0
+    def __init__(self, key: Key, period: Period) -> None:
+        self.key, self.period = key, period
+        self.unit = UNITS.index(key.budget.unit)
+        self.room, self.settled = key.budget.limit, 0
 
     def belong_to(self, key: Key) -> None:
         """Take the limit of the key's budget, which may be new; what was spent stays."""
-        self.key, self.limit = key, key.budget.limit
-        self.unit = UNITS.index(key.budget.unit)
+        self.room += key.budget.limit - self.key.budget.limit
+        self.key, self.unit = key, UNITS.index(key.budget.unit)
+
+    @property
+    def held(self) -> int:
+        """For calls in flight."""
+        return self.key.budget.limit - self.room - self.settled
 
     def room_for(self, need: Amounts) -> int | None:
         """What can be held of an estimate; None: refuse.
@@ -38,15 +53,19 @@ class Account:
         What does not fit is cut to what is left, if something is and nothing is in flight. Not for
         requests: they are known, not estimated.
         """
-        amount, room = min(need[self.unit], self.limit), self.limit - self.charged
-        if amount <= room:
+        amount = self.capped(need)
+        if amount <= self.room:
             return amount
-        alone = room > 0 and self.charged == self.settled and self.unit != REQUESTS
-        return room if alone else None
+        alone = self.room > 0 and not self.held and self.unit != REQUESTS
+        return self.room if alone else None
+
+    def capped(self, need: Amounts) -> int:
+        """Of an estimate, what this account looks at: never more than its limit."""
+        return min(need[self.unit], self.key.budget.limit)
 
     def balance(self) -> Balance:
         """As it stands."""
-        return Balance(self.key, self.settled, self.charged - self.settled, self.period)
+        return Balance(self.key, self.settled, self.held, self.period)
 
 
 class MemoryAccounts:
@@ -86,8 +105,9 @@ class _Book:
             self.period, self.accounts = period_at(key.budget.window, now_ns), {}
         account = self.accounts.get(key.values)
         if account is None:
-            account = self.accounts[key.values] = Account(self.period)
-        account.belong_to(key)
+            account = self.accounts[key.values] = Account(key, self.period)
+        elif account.key is not key:
+            account.belong_to(key)
         return account
 
 
@@ -115,33 +135,40 @@ class MemoryLedger:
                 self._renew(accounts, need, now_ns)
             held = accounts.held
             for account, amount in held:
-                if account.charged + amount > account.limit:
+                room = account.room - amount
+                if room < 0:
+                    _take_back(held, account)
                     return self._admit_tightly(accounts.open, need, now_ns)
-            for account, amount in held:
-                account.charged += amount
-        return Hold(held)
+                account.room = room
+        return held
 
-    def settle(self, hold: Hold, used: Amounts) -> None:
+    def settle(self, hold: Hold, used: Amounts, total: Total) -> None:
         """See `Ledger.settle`."""
         with self._lock:
-            before, hold.used = hold.used, used
-            for account, held in hold.held:
+            for account, held in hold:
                 charge = used[account.unit]
-                if before is None:
-                    account.charged += charge - held
-                    account.settled += charge
-                else:
-                    account.charged += charge - before[account.unit]
-                    account.settled += charge - before[account.unit]
+                account.room += held - charge
+                account.settled += charge
+            total.calls += 1
+            total.input_tokens += used[1]
+            total.output_tokens += used[2]
 
-    def charge(self, accounts: MemoryAccounts, used: Amounts) -> Hold:
+    def correct(self, hold: Hold, before: Amounts, used: Amounts, total: Total) -> None:
+        """See `Ledger.correct`."""
+        with self._lock:
+            for account, _ in hold:
+                more = used[account.unit] - before[account.unit]
+                account.room -= more
+                account.settled += more
+            total.input_tokens += max(0, used[1] - before[1])
+            total.output_tokens += max(0, used[2] - before[2])
+
+    def charge(self, accounts: MemoryAccounts) -> Hold:
         """See `Ledger.charge`."""
         now_ns = self._clock()
         with self._lock:
             self._renew(accounts, NO_AMOUNTS, now_ns)
-            hold = Hold(accounts.held)
-        self.settle(hold, used)
-        return hold
+            return accounts.held
 
     def balances(self) -> list[Balance]:
         """See `Ledger.balances`. Accounts whose window is over are left out."""
@@ -159,7 +186,7 @@ class MemoryLedger:
         self._lock = threading.Lock()
         for book in self._books.values():
             for account in book.accounts.values():
-                account.charged = account.settled
+                account.room += account.held
 
     def _renew(self, accounts: MemoryAccounts, need: Amounts, now_ns: int) -> None:
         books = [self._books.setdefault(key.budget.identity, _Book()) for key in accounts.keys]
@@ -168,10 +195,8 @@ class MemoryLedger:
         ]
         accounts.until_ns = min(book.period.end_ns for book in books)
         accounts.need = need
-        # An estimate is never more than the limit. A new list each time: open holds keep theirs.
-        accounts.held = [
-            (account, min(need[account.unit], account.limit)) for account in accounts.open
-        ]
+        # A new list each time: open holds keep theirs.
+        accounts.held = [(account, account.capped(need)) for account in accounts.open]
 
     def _admit_tightly(
         self, accounts: Sequence[Account], need: Amounts, now_ns: int
@@ -181,7 +206,14 @@ class MemoryLedger:
         short = [account for account, amount in held if amount is None]
         if short:
             last = max(short, key=lambda account: account.period.end_ns)
-            return Shortage(last.balance(), min(need[last.unit], last.limit), now_ns)
+            return Shortage(last.balance(), last.capped(need), now_ns)
         for account, amount in held:
-            account.charged += amount or 0
-        return Hold([(account, amount or 0) for account, amount in held])
+            account.room -= amount or 0
+        return [(account, amount or 0) for account, amount in held]
+
+
+def _take_back(held: Sequence[tuple[Account, int]], stop: Account) -> None:
+    for account, amount in held:
+        if account is stop:
+            return
+        account.room += amount

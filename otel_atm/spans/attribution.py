@@ -17,16 +17,18 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_atm.gate import Gate, Kind, Plan
 from otel_atm.scope import NOBODY, Scope, current_scope
 from otel_atm.semconv import RESOURCE_SCOPE, SPAN_SCOPE
-from otel_atm.spans.emitters import Recognised
+from otel_atm.spans.emitters import GEN_AI, Emitter, recognise
 from otel_atm.spans.reading import read_text
 
-_SPAN_KEYS = frozenset(SPAN_SCOPE)
+# The words in which most spans say what they are, and those that say who pays.
+_KIND, _PROVIDER, _MODEL = GEN_AI.kind, GEN_AI.provider[0], GEN_AI.model[0]
+_OTHERS = frozenset(SPAN_SCOPE)
 _MEMO_SIZE = 256  # plans remembered on one scope
 _UNKNOWN_SERVICE = "unknown_service"  # what the SDK says when nobody said anything
 
 
 class Attribution:
-    """Works out who pays for a span, and the gate's plan for such calls; remembers both.
+    """Recognises calls, and finds the plan of who pays for them; remembers both.
 
     Args:
         gate: makes the plans.
@@ -39,37 +41,41 @@ class Attribution:
         self._resource: Resource | None = None
         self._resource_scope = NOBODY
 
-    def plan(
+    def attribute(
         self,
-        known: Recognised,
         span: ReadableSpan,
         attributes: Mapping[str, Any],
+        scope_name: str,
+        resource: Resource,
         context: Context | None,
-    ) -> Plan:
-        """The plan for a span that starts with these attributes in this context.
+    ) -> tuple[Plan, Emitter] | None:
+        """The plan for a span that starts like this, and its convention; None if it is no call.
 
-        Mostly nothing but `otel_atm.context` differs between calls, so it is remembered there.
+        Mostly a span says what it is in the first words of its convention, and nothing but
+        `otel_atm.context` tells who pays: then the answer is remembered on that scope.
         """
-        emitter = known.emitter
-        provider = attributes.get(emitter.provider[0]) or read_text(attributes, emitter.provider)
-        model = attributes.get(emitter.model[0]) or read_text(attributes, emitter.model)
+        get = attributes.get
+        key = self._gate.generation, get(_KIND), get(_PROVIDER), get(_MODEL)
         scope = current_scope()
-        if (
-            span.resource is not self._resource
-            or self._baggage_keys
-            or not _SPAN_KEYS.isdisjoint(attributes)
-        ):
-            scope = self._scope(span.resource, attributes, context) | scope
-            return self._gate.plan(Kind(scope, provider, model, known.operation))
-        key = self._gate.generation, known, provider, model
-        plan: Plan | None = scope.memo.get(key)
-        if plan is None:
-            kind = Kind(self._resource_scope | scope, provider, model, known.operation)
-            plan = self._gate.plan(kind)
+        found: tuple[Plan, Emitter] | None = scope.memo.get(key)
+        if found is not None and resource is self._resource and _OTHERS.isdisjoint(attributes):
+            return found
+        known = recognise(attributes, scope_name, span.name)
+        if known is None:
+            return None
+        emitter = known.emitter
+        kind = Kind(
+            self._scope(resource, attributes, context) | scope,
+            read_text(attributes, emitter.provider),
+            read_text(attributes, emitter.model),
+            known.operation,
+        )
+        answer = self._gate.plan(kind), emitter
+        if None not in key and not self._baggage_keys and _OTHERS.isdisjoint(attributes):
             if len(scope.memo) >= _MEMO_SIZE:
                 scope.memo.clear()
-            scope.memo[key] = plan
-        return plan
+            scope.memo[key] = answer
+        return answer
 
     def _scope(
         self, resource: Resource, attributes: Mapping[str, Any], context: Context | None

@@ -40,11 +40,12 @@ class Emitter:
     cache_read: tuple[str, ...] = sc.USAGE_CACHE_READ
     cache_write: tuple[str, ...] = sc.USAGE_CACHE_WRITE
     reasoning: tuple[str, ...] = sc.USAGE_REASONING
-    subsets: frozenset[str] = field(init=False)  # of all these, the ones that most spans lack
+    rare: frozenset[str] = field(init=False)  # what most spans of a call have none of at their end
 
     def __post_init__(self) -> None:
-        subsets = frozenset(self.cache_read + self.cache_write + self.reasoning)
-        object.__setattr__(self, "subsets", subsets)
+        rare = self.cache_read + self.cache_write + self.reasoning
+        endings = (sc.ERROR_TYPE, sc.GEN_AI_TIME_TO_FIRST_CHUNK)
+        object.__setattr__(self, "rare", frozenset(rare + endings))
 
 
 class Recognised:
@@ -89,6 +90,9 @@ AGENT_FRAMEWORK: Final = Emitter(
 
 #: In the order in which they are asked.
 EMITTERS: Final = (GEN_AI, OPEN_INFERENCE, AGENT_FRAMEWORK)
+
+#: The attributes that say what a span is; one without them is no call when it ends.
+KINDS: Final = frozenset(emitter.kind for emitter in EMITTERS)
 
 # (attribute, its value → what the span is), for the loop of every span start
 _BY_KIND: Final = tuple(

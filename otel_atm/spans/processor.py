@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode
 
 from otel_atm.errors import TokenQuotaExceeded
-from otel_atm.gate import Call, Gate, Plan, Tokens
+from otel_atm.gate import Call, Gate, Tokens
 from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
@@ -21,7 +21,7 @@ from otel_atm.semconv import (
     GEN_AI_TIME_TO_FIRST_CHUNK,
 )
 from otel_atm.spans.attribution import Attribution
-from otel_atm.spans.emitters import Emitter, recognise
+from otel_atm.spans.emitters import KINDS, Emitter, recognise
 from otel_atm.spans.endings import ending_of
 from otel_atm.spans.reading import read_text, read_tokens
 from otel_atm.spans.sdk import best_access
@@ -44,10 +44,11 @@ class GateProcessor(SpanProcessor):
     def __init__(self, gate: Gate, *, baggage_keys: Iterable[str] = ()) -> None:
         self._gate = gate
         self._attribution = Attribution(gate, baggage_keys)
-        self._look, self._write = best_access()
-        # id of an open span → the call it tells of, or that a span above it tells of; and how
+        access = best_access()
+        self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
+        # id of an open span → the call it tells of, and how; without a how, it only lies beneath
         self._spans: dict[int, tuple[Call, Emitter | None]] = {}
-        self.retired = False  # True: ignore every span from now on
+        self._retired = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Admit an LLM span.
@@ -55,10 +56,26 @@ class GateProcessor(SpanProcessor):
         Raises:
             TokenQuotaExceeded: a budget refuses the call; the span has ended with status ERROR.
         """
-        if self.retired:
-            return
         try:
-            self._start(span, parent_context)
+            attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
+            known = self._attribution.attribute(
+                span, attributes, scope_name, resource, parent_context
+            )
+            above = self._spans.get(parent_id) if parent_id is not None else None
+            if known is None or self._retired:
+                if above is not None:  # so that a span below this one still finds the call above
+                    self._spans[span_id] = above[0], None
+                return
+            plan, emitter = known
+            call = self._gate.begin(
+                plan, _SOURCE, scope_name, above and above[0], trace_id, span_id
+            )
+            if call.refusal is not None:
+                self._refuse(span, call, call.refusal)
+            if len(self._spans) >= self.MAX_SPANS:
+                self._forget_oldest()
+            self._spans[span_id] = call, emitter
+            self._write(span, plan.span_attributes, call.id)
         except TokenQuotaExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
@@ -66,10 +83,31 @@ class GateProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Settle an LLM span; never raises."""
-        if self.retired:
-            return
         try:
-            self._end(span)
+            attributes, span_id, failed, start_ns, end_ns = self._at_end(span)
+            known = self._spans.pop(span_id, None)
+            if known is None:
+                if not KINDS.isdisjoint(attributes):
+                    self._end_unknown(span, attributes)
+                return
+            call, emitter = known
+            if emitter is None:
+                return
+            if start_ns and end_ns:
+                call.duration_us, call.ended_ns = (end_ns - start_ns) // 1000, end_ns
+            get = attributes.get
+            given, made = get(emitter.input[0]), get(emitter.output[0])
+            if (
+                type(given) is type(made) is int
+                and given > 0 <= made
+                and not failed
+                and call.spans is None
+                and call.plan.complete
+                and emitter.rare.isdisjoint(attributes)
+            ):  # as nearly all end: of nothing else there is anything to be read
+                self._gate.settle(call, (given, made, 0, 0, 0))
+            else:
+                self._end(call, emitter, span, attributes, failed)
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
             self._gate.trouble.note("on_end", error)
 
@@ -81,27 +119,13 @@ class GateProcessor(SpanProcessor):
         """Nothing waits in here; see `otel_atm.TokenSpanProcessor.force_flush`."""
         return True
 
+    def ignore_spans(self) -> None:
+        """Admit nothing any more: a provider cannot forget a processor."""
+        self._retired = True
+
     def forget_spans(self) -> None:
         """Open spans are somebody else's: in a forked child, the parent's."""
         self._spans = {}
-
-    def _start(self, span: Span, parent_context: Context | None) -> None:
-        attributes, scope_name, context, parent = self._look(span)
-        known = recognise(attributes, scope_name, span.name)
-        above = self._spans.get(parent.span_id) if parent is not None else None
-        if known is None:
-            if above is not None:  # so that a span below this one still finds the call above
-                self._remember(context.span_id, above[0], None)
-            return
-        plan = self._attribution.plan(known, span, attributes, parent_context)
-        span_id = context.span_id
-        call = self._gate.begin(
-            plan, _SOURCE, scope_name, above and above[0], context.trace_id, span_id
-        )
-        if call.refusal is not None:
-            self._refuse(span, call, call.refusal)
-        self._remember(span_id, call, known.emitter)
-        self._write(span, {**plan.span_attributes, ATM_CALL_ID: call.id})
 
     def _refuse(self, span: Span, call: Call, refusal: TokenQuotaExceeded) -> NoReturn:
         span.set_attributes(
@@ -117,92 +141,95 @@ class GateProcessor(SpanProcessor):
         span.end()  # exported like any other; processors that saw its start see its end
         raise refusal
 
-    def _remember(self, span_id: int, call: Call, emitter: Emitter | None) -> None:
-        spans = self._spans
-        if len(spans) >= self.MAX_SPANS:
-            for oldest in list(islice(spans, self.MAX_SPANS // 10)):
-                spans.pop(oldest, None)
-        spans[span_id] = call, emitter
+    def _forget_oldest(self) -> None:
+        for oldest in list(islice(self._spans, self.MAX_SPANS // 10)):
+            self._spans.pop(oldest, None)
 
-    def _end(self, span: ReadableSpan) -> None:
-        span_id = span.context.span_id
-        known = self._spans.pop(span_id, None)
-        if known is None:
-            self._end_unknown(span)
-            return
-        call, emitter = known
-        if emitter is None:
-            return
-        attributes = self._look(span)[0]
+    def _end(
+        self,
+        call: Call,
+        emitter: Emitter,
+        span: ReadableSpan,
+        attributes: Mapping[str, Any],
+        failed: bool,
+    ) -> None:
         tokens = read_tokens(emitter, attributes)
         if tokens is not None:
-            call = self._tell(call, span, attributes, tokens)
-        if call.leave(span_id):  # otherwise another emitter still tells of it
-            self._close(call, emitter, span, attributes)
-
-    def _tell(
-        self, call: Call, span: ReadableSpan, attributes: Mapping[str, Any], tokens: Tokens
-    ) -> Call:
-        """Take down the usage that a span reports, once for each call; return the call."""
-        response_id = attributes.get(GEN_AI_RESPONSE_ID)
-        if call.told is None:
-            call.told, call.response_id = tokens, response_id
-        elif response_id and call.response_id and response_id != call.response_id:
-            # Linked by context, yet another answer: a call of its own.
-            if call.leave(span.context.span_id):
-                self._gate.settle(call, call.told)
-            return self._charge(call.plan, tokens, span)
-        return call
+            if call.told is None:
+                call.told, call.response_id = tokens, attributes.get(GEN_AI_RESPONSE_ID)
+            elif self._is_another(call, attributes):
+                self._part(call, emitter, span, attributes, tokens)
+                return
+        if call.leave(span.context.span_id):  # otherwise another emitter still tells of it
+            self._close(call, emitter, span, attributes, failed)
 
     def _close(
-        self, call: Call, emitter: Emitter, span: ReadableSpan, attributes: Mapping[str, Any]
+        self,
+        call: Call,
+        emitter: Emitter,
+        span: ReadableSpan,
+        attributes: Mapping[str, Any],
+        failed: bool,
     ) -> None:
         """Say how a call ended, as the last of its spans tells, and settle it."""
-        kind = call.plan.kind
-        if kind.model is None or kind.provider is None:
+        if not call.plan.complete:
+            kind = call.plan.kind
             call.plan = self._gate.plan(
                 kind._replace(
                     provider=kind.provider or read_text(attributes, emitter.provider),
                     model=kind.model or read_text(attributes, emitter.model),
                 )
             )
-        end_ns, start_ns = span.end_time, span.start_time
-        if end_ns and start_ns:
-            call.duration_us, call.ended_ns = (end_ns - start_ns) // 1000, end_ns
-        first_chunk_s = attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK)
-        if first_chunk_s is not None:
-            call.ttft_us = _microseconds(first_chunk_s)
-        free = False
-        if span.status.status_code is StatusCode.ERROR or ERROR_TYPE in attributes:
-            call.status, call.error_type, free = ending_of(attributes, span.events)
-        elif call.revision or call.status != "ok":
-            call.status, call.error_type = "ok", None  # it was written off as lost
-        if free and call.told is None:
-            self._gate.release(call)
-        else:
+        call.ttft_us = _microseconds(attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK))
+        if not failed and ERROR_TYPE not in attributes:
             self._gate.settle(call, call.told)
+            return
+        status, error_type, free = ending_of(attributes, span.events)
+        if free and call.told is None:
+            self._gate.release(call, status, error_type)
+        else:
+            self._gate.settle(call, call.told, status, error_type)
 
-    def _end_unknown(self, span: ReadableSpan) -> None:
+    def _is_another(self, call: Call, attributes: Mapping[str, Any]) -> bool:
+        """Whether a span that was linked by its context tells of another answer."""
+        response_id = attributes.get(GEN_AI_RESPONSE_ID)
+        return bool(response_id and call.response_id and response_id != call.response_id)
+
+    def _part(
+        self,
+        call: Call,
+        emitter: Emitter,
+        span: ReadableSpan,
+        attributes: Mapping[str, Any],
+        tokens: Tokens,
+    ) -> None:
+        """Make a call of its own of a span that was taken for one of `call`."""
+        if call.leave(span.context.span_id):
+            self._gate.settle(call, call.told)
+        other = self._gate.charge(
+            call.plan, _SOURCE, call.emitters[-1], call.trace_id, span.context.span_id
+        )
+        other.told = tokens
+        self._close(other, emitter, span, attributes, failed=False)
+
+    def _end_unknown(self, span: ReadableSpan, attributes: Mapping[str, Any]) -> None:
         """Count a call that shows only at the end of its span that it was one."""
-        attributes, name, _, parent = self._look(span)
+        _, name, trace_id, span_id, parent_id, resource = self._at_start(span)
         known = recognise(attributes, name, span.name)
-        if known is None or ATM_CALL_ID in attributes:
+        if known is None or ATM_CALL_ID in attributes or self._retired:
             return  # no call; or one that was counted: ended twice, refused, or of a parent process
         tokens = read_tokens(known.emitter, attributes)
-        if tokens is None or (parent is not None and parent.span_id in self._spans):
+        found = self._attribution.attribute(span, attributes, name, resource, None)
+        if tokens is None or found is None or parent_id in self._spans:
             return
-        plan = self._attribution.plan(known, span, attributes, None)
-        if not self._gate.is_told(
-            plan.kind, name, tokens, span.start_time or 0, span.end_time or 0
-        ):
-            call = self._charge(plan, tokens, span)
-            self._close(call, known.emitter, span, attributes)
-
-    def _charge(self, plan: Plan, tokens: Tokens, span: ReadableSpan) -> Call:
-        _, name, context, _ = self._look(span)
-        call = self._gate.charge(plan, tokens, _SOURCE, name, context.trace_id, context.span_id)
+        plan, emitter = found
+        if self._gate.is_told(plan.kind, name, tokens, span.start_time or 0, span.end_time or 0):
+            return
+        call = self._gate.charge(plan, _SOURCE, name, trace_id, span_id)
         call.told = tokens
-        return call
+        if span.end_time and span.start_time:
+            call.duration_us = (span.end_time - span.start_time) // 1000
+        self._close(call, emitter, span, attributes, span.status.status_code is StatusCode.ERROR)
 
 
 def _microseconds(seconds: object) -> int | None:

@@ -15,16 +15,10 @@ def read_tokens(emitter: Emitter, attributes: Mapping[str, Any]) -> Tokens | Non
     A subset that is larger than its whole (cache reads of an emitter that leaves them out of the
     input) is made part of it, so that input always includes cache and output reasoning.
     """
-    get = attributes.get
-    total_input, total_output = get(emitter.input[0]), get(emitter.output[0])
-    if type(total_input) is not int or total_input < 0:
-        total_input = _count(attributes, emitter.input)
-    if type(total_output) is not int or total_output < 0:
-        total_output = _count(attributes, emitter.output)
+    total_input = _count(attributes, emitter.input)
+    total_output = _count(attributes, emitter.output)
     if not total_input and not total_output:
         return None  # no call is free of both; an emitter that says 0 and 0 does not know
-    if emitter.subsets.isdisjoint(attributes):
-        return total_input, total_output, 0, 0, 0
     cache_read = _count(attributes, emitter.cache_read)
     cache_write = _count(attributes, emitter.cache_write)
     reasoning = _count(attributes, emitter.reasoning)

@@ -8,87 +8,118 @@ What lies behind them is used where it is what it was when this was written (ope
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import StatusCode, set_span_in_context
 
-#: (attributes, name of the instrumentation scope, context, parent); attributes are not to be kept.
-Facts = tuple[Mapping[str, Any], str, SpanContext, SpanContext | None]
+from otel_atm.semconv import ATM_CALL_ID
+
+#: When a span starts: attributes (not to be kept), name of the instrumentation scope, trace id,
+#: span id, span id of the parent (None without one), resource.
+AtStart = tuple[Mapping[str, Any], str, int, int, int | None, Resource]
+#: When it ends: attributes, span id, whether its status is ERROR, start and end (ns; None unknown).
+AtEnd = tuple[Mapping[str, Any], int, bool, int | None, int | None]
 
 
 class Access(NamedTuple):
-    """One way to the facts of a span."""
+    """One way to what we need of a span."""
 
-    look: Look
-    write: Write
-
-
-class Look(Protocol):
-    """Reads a span."""
-
-    def __call__(self, span: ReadableSpan) -> Facts:
-        """Its facts."""
-        ...
+    at_start: Callable[[ReadableSpan], AtStart]
+    at_end: Callable[[ReadableSpan], AtEnd]
+    write: Callable[[Span, Mapping[str, Any], str], None]
 
 
-class Write(Protocol):
-    """Sets attributes, whose values need no cleaning, on a span that is being started."""
-
-    def __call__(self, span: Span, attributes: Mapping[str, Any]) -> None:
-        """Set them."""
-        ...
-
-
-def look_public(span: ReadableSpan) -> Facts:
+def at_start_public(span: ReadableSpan) -> AtStart:
     """As the API gives it."""
-    scope = span.instrumentation_scope
-    name = scope.name if scope is not None else ""
-    return dict(span.attributes or {}), name, span.context, span.parent
+    scope, context, parent = span.instrumentation_scope, span.context, span.parent
+    return (
+        dict(span.attributes or {}),
+        scope.name if scope is not None else "",
+        context.trace_id,
+        context.span_id,
+        parent.span_id if parent is not None else None,
+        span.resource,
+    )
 
 
-def write_public(span: Span, attributes: Mapping[str, Any]) -> None:
+def at_end_public(span: ReadableSpan) -> AtEnd:
+    """As the API gives it."""
+    failed = span.status.status_code is StatusCode.ERROR
+    attributes = dict(span.attributes or {})
+    return attributes, span.context.span_id, failed, span.start_time, span.end_time
+
+
+def write_public(span: Span, attributes: Mapping[str, Any], call_id: str) -> None:
     """As the API does it."""
-    span.set_attributes(attributes)
+    span.set_attributes({**attributes, ATM_CALL_ID: call_id})
 
 
-def look_fast(span: ReadableSpan) -> Facts:
+def at_start_fast(span: ReadableSpan) -> AtStart:
+    """As it lies there. A `SpanContext` is a tuple: the trace id, the span id, and more."""
+    try:
+        context, parent = span._context, span._parent
+        return (
+            span._attributes._dict,  # type: ignore[union-attr]
+            span._instrumentation_scope._name,  # type: ignore[union-attr]
+            context[0],  # type: ignore[index]
+            context[1],  # type: ignore[index]
+            parent and parent[1],
+            span._resource,
+        )
+    except (AttributeError, TypeError):  # a span that was made by hand
+        return at_start_public(span)
+
+
+def at_end_fast(span: ReadableSpan) -> AtEnd:
     """As it lies there."""
-    own, scope = span._attributes, span._instrumentation_scope
-    if own.__class__ is not BoundedAttributes or scope is None or span._context is None:
-        return look_public(span)
-    return own._dict, scope._name, span._context, span._parent
+    try:
+        return (
+            span._attributes._dict,  # type: ignore[union-attr]
+            span._context[1],  # type: ignore[index]
+            span._status._status_code is _ERROR,
+            span._start_time,
+            span._end_time,
+        )
+    except (AttributeError, TypeError):
+        return at_end_public(span)
 
 
-def write_fast(span: Span, attributes: Mapping[str, Any]) -> None:
+def write_fast(span: Span, attributes: Mapping[str, Any], call_id: str) -> None:
     """One update, within the span's own limits. Nobody else has the span yet: no lock is needed."""
     own = span._attributes
-    if (
-        own.__class__ is BoundedAttributes
-        and own.max_value_len is None
-        and (own.maxlen is None or len(own._dict) + len(attributes) <= own.maxlen)
-    ):
-        own._dict.update(attributes)
-    else:
-        span.set_attributes(attributes)
+    if own.__class__ is BoundedAttributes and own.max_value_len is None:
+        plain = own._dict
+        if own.maxlen is None or len(plain) + len(attributes) < own.maxlen:
+            plain.update(attributes)
+            plain[ATM_CALL_ID] = call_id
+            return
+    write_public(span, attributes, call_id)
 
 
-PUBLIC: Final = Access(look_public, write_public)
-FAST: Final = Access(look_fast, write_fast)
+_ERROR: Final = StatusCode.ERROR
+PUBLIC: Final = Access(at_start_public, at_end_public, write_public)
+FAST: Final = Access(at_start_fast, at_end_fast, write_fast)
 
 
 def best_access() -> Access:
-    """The fast way where it gives what the public way gives, on a span of this SDK."""
+    """The fast way, where it gives what the public way gives on a span of this SDK."""
     provider = TracerProvider(shutdown_on_exit=False)
-    span = provider.get_tracer("otel_atm.check").start_span("check", attributes={"a": 1, "b": "x"})
+    tracer = provider.get_tracer("otel_atm.check")
+    parent = tracer.start_span("parent")
+    inside = set_span_in_context(parent)
+    span = tracer.start_span("check", inside, attributes={"a": 1, "b": "x"})
     if not isinstance(span, Span):
         return PUBLIC  # OTEL_SDK_DISABLED: there will be no spans
     try:
-        alike = look_fast(span) == look_public(span)
-        write_fast(span, {"c": 2})
-        alike = alike and look_fast(span) == look_public(span) and look_public(span)[0]["c"] == 2
+        FAST.write(span, {"c": 2}, "id")
+        alike = FAST.at_start(span) == PUBLIC.at_start(span) and len(PUBLIC.at_start(span)[0]) == 4
+        span.set_status(StatusCode.ERROR)
+        span.end()
+        alike = alike and FAST.at_end(span) == PUBLIC.at_end(span)
     except AttributeError:
         alike = False
     return FAST if alike else PUBLIC

@@ -9,12 +9,10 @@ from read_csv(
     auto_detect = false, header = false, delim = ',', quote = '"', escape = '"',
     nullstr = 'null', null_padding = true, filename = true,
     columns = {
-        'head': 'varchar', 'text': 'varchar', 'revision': 'integer', 'ts_us': 'bigint',
-        'trace_high': 'ubigint', 'trace_low': 'ubigint', 'span': 'ubigint',
-        'duration_us': 'bigint', 'ttft_us': 'bigint', 'calls': 'bigint', 'attempts': 'bigint',
-        'input_tokens': 'bigint', 'output_tokens': 'bigint', 'cache_read_tokens': 'bigint',
-        'cache_write_tokens': 'bigint', 'reasoning_tokens': 'bigint', 'estimated': 'boolean',
-        'requested': 'bigint', 'last': 'varchar'
+        'head': 'varchar', 'text': 'varchar', 'ts_us': 'bigint', 'trace': 'varchar',
+        'span': 'varchar', 'duration_us': 'bigint', 'ttft_us': 'bigint',
+        'first_tokens': 'varchar', 'output_tokens': 'bigint', 'cache_read_tokens': 'bigint',
+        'cache_write_tokens': 'bigint', 'last_tokens': 'varchar', 'last': 'varchar'
     }
 );
 
@@ -24,28 +22,26 @@ with heads as (
         "service": "VARCHAR", "app": "VARCHAR", "env": "VARCHAR", "team": "VARCHAR",
         "user_id": "VARCHAR", "session_id": "VARCHAR", "provider": "VARCHAR", "model": "VARCHAR",
         "operation": "VARCHAR", "status": "VARCHAR", "decision": "VARCHAR", "budget": "VARCHAR",
+        "calls": "BIGINT", "attempts": "BIGINT", "estimated": "BOOLEAN", "revision": "INTEGER",
         "source": "VARCHAR", "tags": ["VARCHAR"], "attributes": "JSON"
     }'))
     from lines
-    where revision is null and json_valid(text)
+    where ts_us is null and json_valid(text)
 )
 select
     lines.text as event_id,
     make_timestamp(ts_us) as ts,
-    case when trace_high > 0 or trace_low > 0
-        then format('{:016x}{:016x}', trace_high, trace_low) end as trace_id,
-    case when span > 0 then format('{:016x}', span) end as span_id,
+    nullif(trace, repeat('0', 32)) as trace_id,
+    nullif(span, repeat('0', 16)) as span_id,
     duration_us, ttft_us, service, app, env, team, user_id, session_id,
     provider, model, operation, status, decision, budget, calls, attempts,
-    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+    substr(first_tokens, 2)::bigint as input_tokens,  -- behind its bracket
+    output_tokens, cache_read_tokens, cache_write_tokens,
+    rtrim(last_tokens, ']')::bigint as reasoning_tokens,
     input_tokens + output_tokens as total_tokens,
     null::double as cost_usd,
     null::varchar as price_version,
-    estimated, source, tags,
-    case when requested is null then attributes
-        else json_merge_patch(attributes, json_object('requested', requested))
-    end::variant as attributes,
-    revision
+    estimated, source, tags, attributes::variant as attributes, revision
 from lines join heads using (filename, head)
 where last = '0]'
 qualify row_number() over (partition by lines.text order by revision desc) = 1;

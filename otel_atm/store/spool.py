@@ -4,14 +4,14 @@ A process appends to a segment of its own, a text file that it keeps locked. A s
 has locked is sealed: its process closed it, or died. Whatever was written survives the process
 (not the machine: nothing is synced).
 
-A segment holds two kinds of lines. A head says all that is not a number, once::
+A segment holds two kinds of lines. A head says, once, all that many rows have in common::
 
-    [7,"{""user"":""ann"",""model"":""gpt-5.1"", …}"
+    [7,"{""user_id"":""ann"",""model"":""gpt-5.1"",""status"":""ok"", …}"
 
-and a row says the rest, as a JSON array that is also a line of CSV. Its last element is always 0,
-so that a line cut off by a full disk is not taken for a row::
+and a row says the rest, as a JSON array that DuckDB reads as a line of CSV. Its last element is
+always 0, so that a line cut off by a full disk is not taken for a row::
 
-    [7,"0193…",0,1700000000000000,4711,815,42,120000,null,1,1,900,210,0,0,0,0,null,0]
+    [7,"0193…",1700000000000000,"4bf92f…","00f067…",120000,null,[900,210,0,0,0],0]
 """
 
 from __future__ import annotations
@@ -27,17 +27,15 @@ from weakref import WeakSet
 
 import orjson
 
-from otel_atm.gate import Call
-from otel_atm.gate.plan import Plan
+from otel_atm.gate import PLAIN, Call, Outcome, Plan
 from otel_atm.store.lock import try_lock
 from otel_atm.trouble import Trouble
 
 SUFFIX: Final = ".segment"
 _SEGMENT_BYTES: Final = 16 << 20
-_64_BITS: Final = (1 << 64) - 1
 
-# What makes two calls share a head.
-_HeadKey = tuple[Plan, str, str | None, str | None, str]
+# What makes two calls share a head: a plan, with the outcome unless it is the plain one.
+_HeadKey = Plan | tuple[Plan, Outcome]
 
 _spools: WeakSet[Spool] = WeakSet()
 
@@ -69,9 +67,8 @@ class Spool:
 
     def append(self, call: Call) -> None:
         """Write the row of a call. When this returns, it survives the death of the process."""
-        tokens, refusal, trace_id = call.tokens, call.refusal, call.trace_id
-        budget = refusal.budget if refusal else None
-        key = call.plan, call.status, budget, call.error_type, call.source
+        plan = call.plan
+        key = plan if call.outcome is PLAIN else (plan, call.outcome)
         begun = False
         try:
             with self._lock:
@@ -83,31 +80,24 @@ class Spool:
                     (
                         len(self._heads) if head is None else head,
                         call.id,
-                        call.revision,
                         call.opened_ns // 1000,
-                        trace_id >> 64,
-                        trace_id & _64_BITS,
-                        call.span_id,
+                        f"{call.trace_id:032x}",
+                        f"{call.span_id:016x}",
                         call.duration_us,
                         call.ttft_us,
-                        call.calls,
-                        call.attempts,
-                        tokens[0],
-                        tokens[1],
-                        tokens[2],
-                        tokens[3],
-                        tokens[4],
-                        call.estimated,
-                        refusal.requested if refusal else None,
+                        call.tokens,
                         0,
                     ),
                     option=orjson.OPT_APPEND_NEWLINE,
                 )
                 if head is None:
                     row = self._new_head(key, call) + row
-                self._write(row)
+                written = os.write(self._descriptor, row)
+                self._size += written
+                if written < len(row) or self._size > _SEGMENT_BYTES:
+                    self._turn(len(row) - written)
         except OSError as error:
-            self._trouble.note("spool_write", error, dropped=call.calls)
+            self._trouble.note("spool_write", error, dropped=call.outcome.calls)
         if begun and self._on_open is not None:
             self._on_open()
 
@@ -148,25 +138,12 @@ class Spool:
         self._heads.clear()
         os.close(descriptor)
 
-    def _write(self, lines: bytes) -> None:
-        try:
-            written = os.write(self._descriptor, lines)
-        except OSError:
-            self._take_back()
-            raise
-        if written < len(lines):
-            self._take_back()
+    def _turn(self, missing: int) -> None:
+        """Go on in another segment; `missing` bytes of the last line could not be written."""
+        if missing:
+            self._end()  # the line stays cut off: readers know it by its end
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._size += written
-        if self._size >= _SEGMENT_BYTES:
-            self._end()
-
-    def _take_back(self) -> None:
-        """Cut off a line that was not written whole, and leave the segment as it is."""
-        try:
-            os.ftruncate(self._descriptor, self._size)
-        finally:
-            self._end()
+        self._end()
 
     def _new_head(self, key: _HeadKey, call: Call) -> bytes:
         number = self._heads[key] = len(self._heads)
@@ -174,9 +151,7 @@ class Spool:
 
 
 def _head_line(number: int, call: Call) -> bytes:
-    kind, scope = call.plan.kind, call.plan.kind.scope
-    attributes = call.attributes()
-    attributes.pop("requested", None)  # a number: it is in the row
+    kind, scope, outcome = call.plan.kind, call.plan.kind.scope, call.outcome
     head = orjson.dumps(
         {
             **{key: scope.get(key) for key in ("service", "app", "env", "team")},
@@ -185,12 +160,16 @@ def _head_line(number: int, call: Call) -> bytes:
             "provider": kind.provider,
             "model": kind.model,
             "operation": kind.operation,
-            "status": call.status,
-            "decision": call.decision,
-            "budget": call.budget,
+            "status": outcome.status,
+            "decision": outcome.decision,
+            "budget": outcome.budget,
+            "calls": outcome.calls,
+            "attempts": outcome.attempts,
+            "estimated": outcome.estimated,
+            "revision": outcome.revision,
             "source": call.source,
             "tags": scope.tags,
-            "attributes": attributes,
+            "attributes": call.attributes(),
         }
     )
     return b'[%d,"%b"\n' % (number, head.replace(b'"', b'""'))

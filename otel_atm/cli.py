@@ -1,0 +1,123 @@
+"""The command line. Commands import what they need when they run, so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+import click
+
+from otel_atm._version import __version__
+from otel_atm.errors import AtmError
+
+
+class _Commands(click.Group):
+    """A group whose commands end a known failure with one sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AtmError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on, e.g. `| head`: click ends quietly
+            raise click.ClickException(str(error)) from error
+
+
+_db = click.option(
+    "--db",
+    envvar="ATM_DB",
+    show_envvar=True,
+    default="tokens.duckdb",
+    show_default=True,
+    metavar="PATH",
+    type=click.Path(dir_okay=False),
+    help="The DuckDB file.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="For programs: JSON, stable keys.")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="otel-atm", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Token metering and hard token budgets for LLM calls, the OpenTelemetry way."""
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+    for stream in (sys.stdout, sys.stderr):  # a terminal without a "─" still gets its report
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+@main.command()
+@click.option(
+    "--db",
+    default="demo.duckdb",
+    show_default=True,
+    metavar="PATH",
+    type=click.Path(dir_okay=False),
+    help="The DuckDB file; made anew. A file with rows of other programs is left alone.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 600),
+    default=8.0,
+    show_default=True,
+    help="How long to take, so that it can be watched.",
+)
+@click.option("--fast", is_flag=True, help="Take no time: --seconds 0.")
+def demo(db: str, seconds: float, fast: bool) -> None:
+    """Watch several users spend tokens, and budgets refuse some of them.
+
+    A real OpenAI client, instrumented, against a provider of our own on this machine: no key, no
+    network, no cost.
+    """
+    from otel_atm.demo.program import run
+
+    run(db, 0 if fast else seconds)
+
+
+@main.command()
+@_db
+@_json
+def report(db: str, as_json: bool) -> None:
+    """Say who spent how many tokens on what, and who was refused."""
+    from otel_atm import report as reports
+
+    found = reports.read(db)
+    if as_json:
+        _echo_json(reports.as_json(found))
+        return
+    click.echo(reports.render(found, reports.terminal_width()))
+    click.echo(reports.render_next(found), nl=False)
+
+
+@main.command()
+@_db
+@_json
+def drain(db: str, as_json: bool) -> None:
+    """Take what programs have spooled beside the DuckDB file into it.
+
+    Programs do so by themselves every second; this is for what a killed one has left.
+    """
+    from otel_atm.draining import drained
+
+    rows, waiting = drained(db)
+    if as_json:
+        _echo_json({"database": os.path.abspath(db), "rows": rows, "waiting": waiting})
+        return
+    kept = f"; {waiting} still being written" if waiting else ""
+    click.echo(f"{rows:,} row{'s' * (rows != 1)} taken into {db}{kept}")
+
+
+def _echo_json(value: dict[str, Any]) -> None:
+    import orjson
+
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+if __name__ == "__main__":
+    main(prog_name="otel-atm")
