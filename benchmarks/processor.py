@@ -14,6 +14,8 @@ from opentelemetry.trace import Tracer
 import otel_atm as atm
 from benchmarks.interleaved import measure, medians
 
+#: What each ratio should be at most; tests assert twice of it, since machines are noisy.
+LIMITS = {"metrics and spool": 0.5, "span of no interest": 0.1}
 AT_START = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
@@ -86,9 +88,3 @@ def added_cost(folder: Path, rounds: int = 25, calls: int = 1_000) -> dict[str, 
         "span of no interest": (middle["other"] - middle["bare other"]) / middle["bare"],
         "bare span, µs": middle["bare"] * 1e6,
     }
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        for name, ratio in added_cost(Path(place)).items():
-            print(f"{name:24} {ratio:8.3f}")

@@ -1,0 +1,68 @@
+# Each target sets itself up: Python 3.11+ and make are all it takes. Again: seconds.
+#
+#   make demo    a multi-user agent program against a local provider, budgets refused live
+#   make test    the whole test-suite
+#   make bench   what metering costs, as ratios
+#   make docs    the documentation, into site/
+#   make lint    ruff and mypy
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench docs lint clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.demo
+	@$(BIN)/otel-atm demo
+
+# The ratios are measured alone, after all else: the suite itself loads both cores.
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ratio" $(ARGS)
+	$(BIN)/python -m pytest -m ratio tests/bench
+
+bench: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+lint: $(VENV)/.test $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "otel-atm needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) --editable ".[demo]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) --editable ".[all]" --group test
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) --editable . --group bench
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) --editable . --group docs
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) --editable . --group lint
+	@touch $@
