@@ -19,11 +19,15 @@ from otel_atm.errors import StoreError
 from otel_atm.store.lock import locked, try_lock
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import SUFFIX
+from otel_atm.trouble import logger
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SCHEMA_VERSION: Final = 1
+
+#: Of a segment that could not be read: nothing of it is in the DuckDB file, and nobody deletes it.
+BAD_SUFFIX: Final = ".bad"
 
 #: DuckDB must not reach for extensions that a query names: nothing here talks to a network.
 OFFLINE: Final = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
@@ -49,10 +53,21 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
         if not segments:
             return 0
         with _opened(paths.database) as connection:
-            rows = _ingest(connection, segments)
+            rows = _ingest_or_set_aside(connection, segments)
         for segment in segments:
-            segment.unlink()
+            segment.unlink(missing_ok=True)
         return rows
+
+
+def create(paths: StorePaths) -> None:
+    """Make the DuckDB file of a store, if nothing was drained into it yet.
+
+    Raises:
+        StoreError: the file cannot be used.
+        OSError: the folder cannot be used.
+    """
+    with locked(paths.lock), _opened(paths.database):
+        pass
 
 
 def has_segments(paths: StorePaths) -> bool:
@@ -133,6 +148,22 @@ def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
             f"{database} was written by a newer otel-atm (schema {version}; this one knows "
             f"{SCHEMA_VERSION}): update otel-atm, or give it another file"
         )
+
+
+def _ingest_or_set_aside(connection: DuckDBPyConnection, segments: list[Path]) -> int:
+    """Ingest; a segment that cannot be read (a failing disk) must not hold up all the others."""
+    import duckdb
+
+    try:
+        return _ingest(connection, segments)
+    except (duckdb.DataError, duckdb.InvalidInputException) as error:
+        connection.rollback()
+        if len(segments) > 1:
+            return sum(_ingest_or_set_aside(connection, [segment]) for segment in segments)
+        aside = segments[0].with_suffix(BAD_SUFFIX)
+        segments[0].rename(aside)
+        logger.error("otel-atm: %s cannot be read (%s); kept aside", aside, type(error).__name__)
+        return 0
 
 
 def _ingest(connection: DuckDBPyConnection, segments: list[Path]) -> int:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
-from otel_atm.store.drain import OFFLINE, drain
+from otel_atm.store.drain import OFFLINE, create, drain
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import seal_own
@@ -97,6 +97,8 @@ class Reader:
         seal_own(self._paths.spool)
         try:
             drain(self._paths)
+            if not self._paths.database.exists():  # a program that has had no call yet
+                create(self._paths)
         except (OSError, StoreError) as error:
             if not self._paths.database.exists():
                 raise StoreError(f"{self._paths.database} cannot be written: {error}") from error
