@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from otel_atm._version import __version__
-from otel_atm.errors import AtmError
+from otel_atm.errors import AtmError, StoreError
 
 
 class _Commands(click.Group):
@@ -103,13 +103,22 @@ def drain(db: str, as_json: bool) -> None:
 
     Programs do so by themselves every second; this is for what a killed one has left.
     """
-    from otel_atm.draining import drained
+    from otel_atm.store.drain import drain as take_in
+    from otel_atm.store.drain import spooled_bytes
+    from otel_atm.store.paths import StorePaths
 
-    rows, waiting = drained(db)
+    paths = StorePaths.of(db)
+    waiting = spooled_bytes(paths)
+    if not waiting and not paths.database.exists():
+        raise StoreError(f"{db!r} does not exist, and nothing waits to be taken into it")
+    if sys.stderr.isatty():
+        click.echo(f"taking in up to {waiting / 1e6:,.1f} MB …", err=True)
+    rows = take_in(paths)
+    waiting = spooled_bytes(paths)
     if as_json:
-        _echo_json({"database": os.path.abspath(db), "rows": rows, "waiting": waiting})
+        _echo_json({"database": str(paths.database), "rows": rows, "waiting_bytes": waiting})
         return
-    kept = f"; {waiting} still being written" if waiting else ""
+    kept = f"; {waiting:,} bytes are still being written" if waiting else ""
     click.echo(f"{rows:,} row{'s' * (rows != 1)} taken into {db}{kept}")
 
 

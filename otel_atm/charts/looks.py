@@ -9,9 +9,9 @@ from zlib import crc32
 
 import plotly.graph_objects as go
 
-#: Give it to ``figure.show(config=…)`` and to renderers. Without it plotly.js puts a button on every
-#: chart that uploads its data to a service of Plotly's.
-CONFIG: Final[dict[str, Any]] = {"showSendToCloud": False, "displaylogo": False, "responsive": True}
+#: Give it to ``figure.show(config=…)`` and to renderers. Without it plotly.js puts a button on
+#: every chart that uploads its data to a service of Plotly's.
+CONFIG: Final[dict[str, Any]] = {"showSendToCloud": False, "displaylogo": False}
 
 #: Told apart by most colour-blind eyes (Paul Tol, "bright" and "muted").
 PALETTE: Final = (

@@ -22,7 +22,7 @@ from otel_atm.spans.reading import read_text
 
 # The words in which most spans say what they are, and those that say who pays.
 _KIND, _PROVIDER, _MODEL = GEN_AI.kind, GEN_AI.provider[0], GEN_AI.model[0]
-_OTHERS = frozenset(SPAN_SCOPE)
+_PAYS = frozenset(SPAN_SCOPE)
 _MEMO_SIZE = 256  # plans remembered on one scope
 _UNKNOWN_SERVICE = "unknown_service"  # what the SDK says when nobody said anything
 
@@ -54,12 +54,13 @@ class Attribution:
         Mostly a span says what it is in the first words of its convention, and nothing but
         `otel_atm.context` tells who pays: then the answer is remembered on that scope.
         """
-        get = attributes.get
-        key = self._gate.generation, get(_KIND), get(_PROVIDER), get(_MODEL)
-        scope = current_scope()
-        found: tuple[Plan, Emitter] | None = scope.memo.get(key)
-        if found is not None and resource is self._resource and _OTHERS.isdisjoint(attributes):
-            return found
+        scope, key = current_scope(), None
+        if _KIND in attributes and resource is self._resource and _PAYS.isdisjoint(attributes):
+            get = attributes.get
+            key = self._gate.generation, attributes[_KIND], get(_PROVIDER), get(_MODEL)
+            found: tuple[Plan, Emitter] | None = scope.memo.get(key)
+            if found is not None:
+                return found
         known = recognise(attributes, scope_name, span.name)
         if known is None:
             return None
@@ -71,7 +72,7 @@ class Attribution:
             known.operation,
         )
         answer = self._gate.plan(kind), emitter
-        if None not in key and not self._baggage_keys and _OTHERS.isdisjoint(attributes):
+        if key is not None and None not in key and not self._baggage_keys:
             if len(scope.memo) >= _MEMO_SIZE:
                 scope.memo.clear()
             scope.memo[key] = answer
