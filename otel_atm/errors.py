@@ -91,11 +91,12 @@ class TokenQuotaExceeded(AtmError):  # noqa: N818 - the name is the product's
     def _sentence(self) -> str:
         who = " ".join(f"{key}={value!r}" for key, value in self.scope.items()) or "this call"
         left = max(0, self.limit - self.used - self.held)
+        when = "today" if self.window == "day" else f"this {self.window}"
         in_flight = f" ({self.held} held by calls in flight)" if self.held else ""
         retry = "" if self.retry_after_s is None else f"; resets in {_duration(self.retry_after_s)}"
         return (
             f"{who} asked for {self.requested} {_noun(self.unit, self.requested)}, "
-            f"{left} of {self.limit} left this {self.window}{in_flight}"
+            f"{left} of {self.limit} left {when}{in_flight}"
             f"{retry} [budget: {self.budget}]"
         )
 

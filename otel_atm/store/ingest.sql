@@ -9,8 +9,8 @@ from read_csv(
     auto_detect = false, header = false, delim = ',', quote = '"', escape = '"',
     nullstr = 'null', null_padding = true, filename = true,
     columns = {
-        'head': 'varchar', 'text': 'varchar', 'ts_us': 'bigint', 'trace': 'varchar',
-        'span': 'varchar', 'duration_us': 'bigint', 'ttft_us': 'bigint',
+        'head': 'varchar', 'text': 'varchar', 'ts_ns': 'bigint', 'trace_high': 'ubigint',
+        'trace_low': 'ubigint', 'span': 'ubigint', 'duration_us': 'bigint', 'ttft_us': 'bigint',
         'first_tokens': 'varchar', 'output_tokens': 'bigint', 'cache_read_tokens': 'bigint',
         'cache_write_tokens': 'bigint', 'last_tokens': 'varchar', 'last': 'varchar'
     }
@@ -26,13 +26,14 @@ with heads as (
         "source": "VARCHAR", "tags": ["VARCHAR"], "attributes": "JSON"
     }'))
     from lines
-    where ts_us is null and json_valid(text)
+    where ts_ns is null and json_valid(text)
 )
 select
     lines.text as event_id,
-    make_timestamp(ts_us) as ts,
-    nullif(trace, repeat('0', 32)) as trace_id,
-    nullif(span, repeat('0', 16)) as span_id,
+    make_timestamp(ts_ns // 1000) as ts,
+    case when trace_high > 0 or trace_low > 0
+        then format('{:016x}{:016x}', trace_high, trace_low) end as trace_id,
+    case when span > 0 then format('{:016x}', span) end as span_id,
     duration_us, ttft_us, service, app, env, team, user_id, session_id,
     provider, model, operation, status, decision, budget, calls, attempts,
     substr(first_tokens, 2)::bigint as input_tokens,  -- behind its bracket

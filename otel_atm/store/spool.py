@@ -11,7 +11,7 @@ A segment holds two kinds of lines. A head says, once, all that many rows have i
 and a row says the rest, as a JSON array that DuckDB reads as a line of CSV. Its last element is
 always 0, so that a line cut off by a full disk is not taken for a row::
 
-    [7,"0193…",1700000000000000,"4bf92f…","00f067…",120000,null,[900,210,0,0,0],0]
+    [7,"0193…",1700000000000000000,4711,815,42,120000,null,[900,210,0,0,0],0]
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from otel_atm.trouble import Trouble
 
 SUFFIX: Final = ".segment"
 _SEGMENT_BYTES: Final = 16 << 20
+_64_BITS: Final = (1 << 64) - 1
 
 # What makes two calls share a head: a plan, with the outcome unless it is the plain one.
 _HeadKey = Plan | tuple[Plan, Outcome]
@@ -67,7 +68,7 @@ class Spool:
 
     def append(self, call: Call) -> None:
         """Write the row of a call. When this returns, it survives the death of the process."""
-        plan = call.plan
+        plan, trace_id = call.plan, call.trace_id
         key = plan if call.outcome is PLAIN else (plan, call.outcome)
         begun = False
         try:
@@ -80,9 +81,10 @@ class Spool:
                     (
                         len(self._heads) if head is None else head,
                         call.id,
-                        call.opened_ns // 1000,
-                        f"{call.trace_id:032x}",
-                        f"{call.span_id:016x}",
+                        call.opened_ns,
+                        trace_id >> 64,
+                        trace_id & _64_BITS,
+                        call.span_id,
                         call.duration_us,
                         call.ttft_us,
                         call.tokens,
