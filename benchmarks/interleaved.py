@@ -1,4 +1,4 @@
-"""Ratios on a noisy machine: cases run in turn, round after round, and their medians are divided."""
+"""Ratios on a noisy machine: cases run in turn, round after round; their medians are divided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenTelemetry way: one processor beside your exporters; spans say who, which call, allowed."""
+"""The OpenTelemetry way: one processor beside your exporters; spans say who and which call."""
 
 from __future__ import annotations
 
