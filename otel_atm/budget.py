@@ -128,9 +128,11 @@ def _from_fields(given: dict[str, object]) -> Terms:
 
 
 def _limit(value: object) -> int:
-    if type(value) is int and value > 0:
-        return value
-    _refuse("limit", value, "an integer > 0")
+    if type(value) is not int or value <= 0:
+        _refuse("limit", value, "an integer > 0")
+    if value > budget_text.MAX_LIMIT:
+        _refuse("limit", value, f"at most {budget_text.MAX_LIMIT}")
+    return value
 
 
 def _one_of(field: str, value: object, known: tuple[str, ...], later: tuple[str, ...]) -> str:

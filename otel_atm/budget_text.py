@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from otel_atm.errors import BudgetError
@@ -20,6 +20,8 @@ from otel_atm.window import WINDOWS
 
 #: The units that a budget can have. Their order is that of the amounts that the ledger counts.
 UNITS: Final = ("tokens", "input_tokens", "output_tokens", "requests")
+#: The largest limit: what metrics and DuckDB can count to.
+MAX_LIMIT: Final = (1 << 63) - 1
 LATER_UNITS: Final = ("usd", "USD")
 LATER_WINDOWS: Final = ("call", "trace", "session", "lifetime", "rolling")
 
@@ -34,9 +36,17 @@ _SPELLINGS: Final = {
     "calls": "requests",
     "call": "requests",
 }
-_TOKEN: Final = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[\w.\-*@:+]+(?:,\d{3})*|[/,=]|\S)')
+_TOKEN: Final = re.compile(
+    r"""\s*(
+        "(?:[^"\\]|\\.)*"                     # a text in quotes
+        | \d{1,3}(?:,\d{3})+[^\s/,="]*        # 10,000 or 1,500.5k
+        | [^\s/,="]+                           # a word
+        | \S
+    )""",
+    re.VERBOSE,
+)
 _AMOUNT: Final = re.compile(r"(\d[\d_,]*(?:\.\d+)?)([a-zA-Z]*)")
-_WORD: Final = re.compile(r"[\w.\-@:+]+")
+_WORD: Final = re.compile(r'[^\s/,="]+')
 _T = TypeVar("_T")
 
 
@@ -84,6 +94,10 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
+def _key(item: object) -> object:
+    return item[0] if isinstance(item, tuple) else item
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
@@ -107,9 +121,12 @@ class _Parser:
         scale = found and _SCALE.get(found[2].lower())
         if not found or not scale:
             self.fail("expected an amount such as 500, 20k or 1.5M")
-        amount = Decimal(found[1].replace("_", "").replace(",", "")) * scale
-        if amount <= 0 or amount != int(amount):
+        digits = found[1].replace("_", "").replace(",", "")
+        amount = Fraction(digits) * scale if len(digits) < 40 else Fraction(MAX_LIMIT + 1)
+        if amount <= 0 or amount.denominator != 1:
             self.fail("expected a whole amount > 0")
+        if amount > MAX_LIMIT:
+            self.fail(f"expected an amount of at most {MAX_LIMIT}")
         self.at += 1
         return int(amount)
 
@@ -156,7 +173,7 @@ class _Parser:
         while self.accept(","):
             before = self.at
             items.append(item())
-            if items[-1] in items[:-1]:
+            if _key(items[-1]) in [_key(earlier) for earlier in items[:-1]]:
                 self.fail("this is there twice", before)
         return tuple(items)
 

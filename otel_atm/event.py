@@ -94,21 +94,21 @@ class EventIds:
         self._middle = f"7{rand_a:03x}-{rand_b:04x}-{node:04x}"
         self._blocks = chain.from_iterable(repeat(_BLOCKS))
         self._numbers: list[str] = []  # the next ones, last first
-        self._head = (0, "")  # until when it is good, and the ids' text but for the number
+        self._head = (0, 0, "")  # a millisecond: [start, end), and the ids' text for it
 
     def make(self, time_ns: int) -> str:
         """The next id, for a call opened at `time_ns`."""
         head = self._head
-        if time_ns >= head[0]:
-            self._head = head = self._next_head(time_ns // 1_000_000)
+        if not head[0] <= time_ns < head[1]:
+            self._head = head = self._head_at(time_ns // 1_000_000)
         try:
-            return head[1] + self._numbers.pop()
+            return head[2] + self._numbers.pop()
         except IndexError:
-            return head[1] + self._next_number()
+            return head[2] + self._next_number()
 
-    def _next_head(self, milliseconds: int) -> tuple[int, str]:
-        text = f"{milliseconds:012x}"
-        return (milliseconds + 1) * 1_000_000, f"{text[-12:-4]}-{text[-4:]}-{self._middle}"
+    def _head_at(self, milliseconds: int) -> tuple[int, int, str]:
+        text, start_ns = f"{milliseconds:012x}", milliseconds * 1_000_000
+        return start_ns, start_ns + 1_000_000, f"{text[-12:-4]}-{text[-4:]}-{self._middle}"
 
     def _next_number(self) -> str:
         block = next(self._blocks)  # atomic: two threads that come here get two blocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
@@ -66,11 +66,18 @@ class Scope(Mapping[str, str]):
             return self if not other.tags else Scope(tags=self.tags + other.tags, **self._keys)
         return Scope(tags=self.tags + other.tags, **{**self._keys, **other._keys})
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _scope_of, (self._keys, self.tags)  # hashes of texts differ between processes
+
     def __repr__(self) -> str:
         parts = [f"{key}={value!r}" for key, value in self._keys.items()]
         if self.tags:
             parts.append(f"tags={list(self.tags)!r}")
         return f"Scope({', '.join(parts)})"
+
+
+def _scope_of(keys: dict[str, str], tags: tuple[str, ...]) -> Scope:
+    return Scope(tags=tags, **keys)
 
 
 _ABSENT: Final[tuple[object, ...]] = (None, "")
@@ -89,11 +96,14 @@ def _text(key: str, value: object) -> str:
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):
         raise ConfigurationError(f"tags={tags!r}: tags are a list of labels, e.g. [{tags!r}]")
-    labels = set(tags)
+    try:
+        labels = list(tags)
+    except TypeError:
+        raise ConfigurationError(f"tags={tags!r}: tags are a list of labels") from None
     for label in labels:
         if not _is_label(label):
             raise ConfigurationError(f"tags: {label!r} is not a label; a label is non-empty text")
-    return tuple(sorted(labels))
+    return tuple(sorted(set(labels)))
 
 
 def _is_label(label: object) -> bool:
@@ -107,6 +117,10 @@ _nested: Final[Cache[tuple[Scope, Scope], Scope]] = Cache(4_096)
 
 _current: ContextVar[Scope] = ContextVar("otel_atm.scope", default=NOBODY)
 current_scope = _current.get
+
+# The blocks entered in this context: (block, scope outside of it, the blocks outside of it).
+_Entered = tuple["context", Scope, "_Entered | None"]
+_entered: ContextVar[_Entered | None] = ContextVar("otel_atm.entered", default=None)
 
 
 class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"):
@@ -123,11 +137,10 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
         ConfigurationError: as `Scope`, before the block is entered.
     """
 
-    __slots__ = ("_added", "_tokens")
+    __slots__ = ("_added",)
 
     def __init__(self, *, tags: Iterable[str] = (), **keys: str | int | None) -> None:
         self._added = Scope(tags=tags, **keys)
-        self._tokens: list[Token[Scope]] = []
 
     def __enter__(self) -> Scope:
         pair = _current.get(), self._added
@@ -135,7 +148,8 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
         if scope is None:
             scope = pair[0] | pair[1]
             _nested.put(pair, scope)
-        self._tokens.append(_current.set(scope))
+        _entered.set((self, pair[0], _entered.get()))
+        _current.set(scope)
         return scope
 
     def __exit__(
@@ -144,13 +158,14 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        token = self._tokens.pop()
-        try:
-            _current.reset(token)
-        except ValueError:
+        latest = _entered.get()
+        if latest is None or latest[0] is not self:
             # An abandoned async generator is closed in another context than it was entered in.
             # That context never saw our scope, so there is nothing to take back.
             return
+        _, outside, outer = latest
+        _entered.set(outer)
+        _current.set(outside)
 
     async def __aenter__(self) -> Scope:
         return self.__enter__()

@@ -132,7 +132,7 @@ class Gate:
             if twin is not None:
                 twin.join(emitter, span_id)
                 return twin
-        if now_ns >= self._next_sweep_ns:
+        if now_ns >= self._next_sweep_ns or len(self._open) >= self.MAX_OPEN:
             self.expire()
         answer: Hold | Shortage = ()
         if plan.accounts is not None:
@@ -165,7 +165,7 @@ class Gate:
             error_type: a class name or a code.
         """
         if self._open.pop(call.id, None) is None:  # atomic: of two that end a call, one goes on
-            self._correct(call, tokens, status, error_type)
+            self._correct(call, tokens, status, error_type, requests=1)
             return
         if tokens is None:
             call.outcome = Outcome(status, error_type, estimated=True)
@@ -187,7 +187,7 @@ class Gate:
     def release(self, call: Call, status: str = "error", error_type: str | None = None) -> None:
         """Give back what is held for a call that cost nothing, requests too, and write its row."""
         if self._open.pop(call.id, None) is None:
-            self._correct(call, NO_TOKENS, status, error_type)
+            self._correct(call, NO_TOKENS, status, error_type, requests=0)
             return
         call.outcome = Outcome(status, error_type)
         call.open = False
@@ -233,7 +233,8 @@ class Gate:
         now_ns = self._clock()
         self._next_sweep_ns = now_ns + self._ttl_ns // 16
         oldest_ns = now_ns - self._ttl_ns
-        surplus = len(self._open) - self.MAX_OPEN
+        full = len(self._open) >= self.MAX_OPEN
+        surplus = max(1, self.MAX_OPEN // 10) if full else 0  # many at once, not one a call
         for place, call in enumerate(list(self._open.values())):
             if everything or call.opened_ns <= oldest_ns or place < surplus:
                 self._lose(call)
@@ -289,7 +290,13 @@ class Gate:
         self._lost[call.id] = call
 
     def _correct(
-        self, call: Call, tokens: Tokens | None, status: str, error_type: str | None
+        self,
+        call: Call,
+        tokens: Tokens | None,
+        status: str,
+        error_type: str | None,
+        *,
+        requests: int,
     ) -> None:
         """Settle again what was written off as lost; any other call has ended already."""
         if self._lost.pop(call.id, None) is None:
@@ -299,7 +306,8 @@ class Gate:
             status, error_type, estimated=tokens is None, revision=call.outcome.revision + 1
         )
         call.tokens = self._estimate if tokens is None else tokens
-        self.ledger.correct(call.hold, _amounts(before), _amounts(call.tokens), call.plan.total)
+        used = _amounts(call.tokens, requests)
+        self.ledger.correct(call.hold, _amounts(before), used, call.plan.total)
         self._emit(call)
 
     def _emit(self, call: Call) -> None:
@@ -310,8 +318,8 @@ class Gate:
                 self.trouble.note("sink", error, dropped=call.outcome.calls)
 
 
-def _amounts(tokens: Tokens) -> Amounts:
-    return tokens[0] + tokens[1], tokens[0], tokens[1], 1
+def _amounts(tokens: Tokens, requests: int = 1) -> Amounts:
+    return tokens[0] + tokens[1], tokens[0], tokens[1], requests
 
 
 def _compatible(one: Kind, other: Kind) -> bool:

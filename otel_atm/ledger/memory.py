@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from time import time_ns
 
+from otel_atm.budget import Budget
 from otel_atm.budget_text import UNITS
 from otel_atm.ledger.ledger import (
     NO_AMOUNTS,
@@ -37,10 +38,10 @@ class Account:
         self.unit = UNITS.index(key.budget.unit)
         self.room, self.settled = key.budget.limit, 0
 
-    def belong_to(self, key: Key) -> None:
-        """Take the limit of the key's budget, which may be new; what was spent stays."""
-        self.room += key.budget.limit - self.key.budget.limit
-        self.key, self.unit = key, UNITS.index(key.budget.unit)
+    def limit_by(self, budget: Budget) -> None:
+        """Take the limit of a budget of the same identity; what was spent stays."""
+        self.room += budget.limit - self.key.budget.limit
+        self.key = self.key._replace(budget=budget)
 
     @property
     def held(self) -> int:
@@ -68,25 +69,6 @@ class Account:
         return Balance(self.key, self.settled, self.held, self.period)
 
 
-class MemoryAccounts:
-    """Accounts as of their current windows; they are looked up again when the first one ends.
-
-    Attributes:
-        open: the accounts.
-        until_ns: when the first of their windows ends.
-        held: `open`, each with what it holds of `need`: most calls need the same.
-    """
-
-    __slots__ = ("held", "keys", "need", "open", "until_ns")
-
-    def __init__(self, keys: tuple[Key, ...]) -> None:
-        self.keys = keys
-        self.open: list[Account] = []
-        self.until_ns = 0
-        self.need = NO_AMOUNTS
-        self.held: Sequence[tuple[Account, int]] = ()
-
-
 class _Book:
     """All accounts of one budget in its current window.
 
@@ -94,21 +76,43 @@ class _Book:
     memory is bounded by the payers of one window.
     """
 
-    __slots__ = ("accounts", "period")
+    __slots__ = ("accounts", "budget", "period")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.period = Period(0, 0)
         self.accounts: dict[tuple[str, ...], Account] = {}
 
-    def account(self, key: Key, now_ns: int) -> Account:
-        if now_ns >= self.period.end_ns:  # windows never go backwards, even if the clock does
-            self.period, self.accounts = period_at(key.budget.window, now_ns), {}
-        account = self.accounts.get(key.values)
+    def limit_by(self, budget: Budget) -> None:
+        """Take the limit of a budget of the same identity."""
+        self.budget = budget
+        for account in self.accounts.values():
+            account.limit_by(budget)
+
+    def account(self, values: tuple[str, ...]) -> Account:
+        account = self.accounts.get(values)
         if account is None:
-            account = self.accounts[key.values] = Account(key, self.period)
-        elif account.key is not key:
-            account.belong_to(key)
+            key = Key(self.budget, values)
+            account = self.accounts[values] = Account(key, self.period)
         return account
+
+
+class MemoryAccounts:
+    """Accounts as of their current windows; they are looked up again when a window begins.
+
+    Attributes:
+        until_ns: when the first of their windows ends.
+        turn: the ledger's, when they were looked up.
+        held: the accounts, each with what it holds of `need`: most calls need the same.
+    """
+
+    __slots__ = ("books", "held", "keys", "need", "turn", "until_ns")
+
+    def __init__(self, keys: tuple[Key, ...], books: tuple[_Book, ...]) -> None:
+        self.keys, self.books = keys, books
+        self.until_ns, self.turn = 0, -1
+        self.need = NO_AMOUNTS
+        self.held: Sequence[tuple[Account, int]] = ()
 
 
 class MemoryLedger:
@@ -121,24 +125,30 @@ class MemoryLedger:
     def __init__(self, clock: Callable[[], int] = time_ns) -> None:
         self._clock = clock
         self._books: dict[object, _Book] = {}  # identity of a budget → its book
+        self._turn = 0  # counts the windows that have begun: none of them begins twice
         self._lock = threading.Lock()
 
     def accounts(self, keys: Sequence[Key]) -> MemoryAccounts:
         """See `Ledger.accounts`."""
-        return MemoryAccounts(tuple(keys))
+        with self._lock:
+            return MemoryAccounts(tuple(keys), tuple(self._book(key.budget) for key in keys))
 
     def admit(self, accounts: MemoryAccounts, need: Amounts) -> Hold | Shortage:
         """See `Ledger.admit`."""
         now_ns = self._clock()
         with self._lock:
-            if now_ns >= accounts.until_ns or need is not accounts.need:
+            if (
+                now_ns >= accounts.until_ns
+                or accounts.turn != self._turn
+                or accounts.need is not need
+            ):
                 self._renew(accounts, need, now_ns)
             held = accounts.held
             for account, amount in held:
                 room = account.room - amount
                 if room < 0:
                     _take_back(held, account)
-                    return self._admit_tightly(accounts.open, need, now_ns)
+                    return _admit_tightly(held, need, now_ns)
                 account.room = room
         return held
 
@@ -188,28 +198,52 @@ class MemoryLedger:
             for account in book.accounts.values():
                 account.room += account.held
 
-    def _renew(self, accounts: MemoryAccounts, need: Amounts, now_ns: int) -> None:
-        books = [self._books.setdefault(key.budget.identity, _Book()) for key in accounts.keys]
-        accounts.open = [
-            book.account(key, now_ns) for book, key in zip(books, accounts.keys, strict=True)
-        ]
-        accounts.until_ns = min(book.period.end_ns for book in books)
-        accounts.need = need
-        # A new list each time: open holds keep theirs.
-        accounts.held = [(account, account.capped(need)) for account in accounts.open]
+    def _book(self, budget: Budget) -> _Book:
+        book = self._books.get(budget.identity)
+        if book is None or not _counts_alike(book.budget, budget):
+            book = self._books[budget.identity] = _Book(budget)
+        elif book.budget.limit != budget.limit:
+            book.limit_by(budget)
+            self._turn += 1
+        return book
 
-    def _admit_tightly(
-        self, accounts: Sequence[Account], need: Amounts, now_ns: int
-    ) -> Hold | Shortage:
-        """Where `need` does not fit: the last call alone, or nothing."""
-        held = [(account, account.room_for(need)) for account in accounts]
-        short = [account for account, amount in held if amount is None]
-        if short:
-            last = max(short, key=lambda account: account.period.end_ns)
-            return Shortage(last.balance(), last.capped(need), now_ns)
-        for account, amount in held:
-            account.room -= amount or 0
-        return [(account, amount or 0) for account, amount in held]
+    def _renew(self, accounts: MemoryAccounts, need: Amounts, now_ns: int) -> None:
+        for book in accounts.books:
+            if now_ns >= book.period.end_ns:  # windows never go backwards, even if the clock does
+                book.period, book.accounts = period_at(book.budget.window, now_ns), {}
+                self._turn += 1
+        # A new list each time: open holds keep theirs.
+        current = [
+            book.account(key.values)
+            for book, key in zip(accounts.books, accounts.keys, strict=True)
+        ]
+        accounts.held = [(account, account.capped(need)) for account in current]
+        accounts.need, accounts.turn = need, self._turn
+        accounts.until_ns = min(book.period.end_ns for book in accounts.books)
+
+
+def _counts_alike(one: Budget, other: Budget) -> bool:
+    """Whether spend under one budget is spend under the other: all but the limit is the same."""
+    return (one.unit, one.window, one.by, one.match) == (
+        other.unit,
+        other.window,
+        other.by,
+        other.match,
+    )
+
+
+def _admit_tightly(
+    current: Sequence[tuple[Account, int]], need: Amounts, now_ns: int
+) -> Hold | Shortage:
+    """Where `need` does not fit: the last call alone, or nothing."""
+    held = [(account, account.room_for(need)) for account, _ in current]
+    short = [account for account, amount in held if amount is None]
+    if short:
+        last = max(short, key=lambda account: account.period.end_ns)
+        return Shortage(last.balance(), last.capped(need), now_ns)
+    for account, amount in held:
+        account.room -= amount or 0
+    return [(account, amount or 0) for account, amount in held]
 
 
 def _take_back(held: Sequence[tuple[Account, int]], stop: Account) -> None:

@@ -14,8 +14,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Gate, Kind, Plan
-from otel_atm.scope import NOBODY, Scope, current_scope
+from otel_atm.scope import CALL_KEYS, NOBODY, Scope, current_scope
 from otel_atm.semconv import RESOURCE_SCOPE, SPAN_SCOPE
 from otel_atm.spans.emitters import GEN_AI, Emitter, recognise
 from otel_atm.spans.reading import read_text
@@ -33,11 +34,14 @@ class Attribution:
     Args:
         gate: makes the plans.
         baggage_keys: scope keys to take from baggage entries of the same name.
+
+    Raises:
+        ConfigurationError: a key that no scope can have.
     """
 
     def __init__(self, gate: Gate, baggage_keys: Iterable[str] = ()) -> None:
         self._gate = gate
-        self._baggage_keys = tuple(baggage_keys)
+        self._baggage_keys = _checked(baggage_keys)
         self._resource: Resource | None = None
         self._resource_scope = NOBODY
 
@@ -92,6 +96,16 @@ class Attribution:
     def _of_baggage(self, context: Context | None) -> Scope:
         entries = baggage.get_all(context)
         return _scope({key: entries.get(key) for key in self._baggage_keys})
+
+
+def _checked(keys: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(keys, str):
+        raise ConfigurationError(f"baggage_keys={keys!r}: expected a list of keys, e.g. [{keys!r}]")
+    keys = tuple(keys)
+    for key in keys:
+        if key in (*CALL_KEYS, "tags"):
+            raise ConfigurationError(f"baggage_keys: {key!r} does not say who pays")
+    return keys
 
 
 def _of_resource(resource: Resource) -> Scope:

@@ -128,17 +128,20 @@ class GateProcessor(SpanProcessor):
         self._spans = {}
 
     def _refuse(self, span: Span, call: Call, refusal: TokenQuotaExceeded) -> NoReturn:
-        span.set_attributes(
-            {
-                **call.plan.span_attributes,
-                ATM_CALL_ID: call.id,
-                ATM_DECISION: "refused",
-                ATM_BUDGET_NAME: refusal.budget,
-                ERROR_TYPE: TokenQuotaExceeded.__name__,
-            }
-        )
-        span.set_status(Status(StatusCode.ERROR, str(refusal)))
-        span.end()  # exported like any other; processors that saw its start see its end
+        try:
+            span.set_attributes(
+                {
+                    **call.plan.span_attributes,
+                    ATM_CALL_ID: call.id,
+                    ATM_DECISION: "refused",
+                    ATM_BUDGET_NAME: refusal.budget,
+                    ERROR_TYPE: TokenQuotaExceeded.__name__,
+                }
+            )
+            span.set_status(Status(StatusCode.ERROR, str(refusal)))
+            span.end()  # exported like any other; processors that saw its start see its end
+        except Exception as error:  # noqa: BLE001 - e.g. of another processor; the refusal stands
+            self._gate.trouble.note("on_start", error)
         raise refusal
 
     def _forget_oldest(self) -> None:
