@@ -64,7 +64,7 @@ def main(ctx: click.Context) -> None:
 @click.option(
     "--seconds",
     type=click.FloatRange(0, 600),
-    default=8.0,
+    default=6.0,
     show_default=True,
     help="How long to take, so that it can be watched.",
 )

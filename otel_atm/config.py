@@ -91,15 +91,27 @@ class Assembly:
             before.close()
 
     def flush(self, timeout_s: float) -> bool:
-        """Write off calls that are overdue, and take all rows into the file."""
-        self.gate.expire()
-        return self.store is None or self.store.flush(timeout_s)
+        """Write off calls that are overdue, and take all rows into the file; never raises."""
+        return self._write_off(everything=False) and (
+            self.store is None or self.store.flush(timeout_s)
+        )
 
     def close(self) -> None:
-        """Write off what is in flight and flush. Budgets go on holding, rows are still spooled."""
-        self.gate.expire(everything=True)
+        """Write off what is in flight and flush; never raises.
+
+        Budgets go on holding afterwards, and rows are still spooled.
+        """
+        self._write_off(everything=True)
         if self.store is not None:
             self.store.close()
+
+    def _write_off(self, *, everything: bool) -> bool:
+        try:
+            self.gate.expire(everything=everything)
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
+            self.gate.trouble.note("write_off", error)
+            return False
+        return True
 
     def retire(self) -> None:
         """Close for good: metrics end too."""

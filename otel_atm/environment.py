@@ -22,11 +22,29 @@ def exporters(signal: str, environ: Mapping[str, str]) -> Iterator[Any]:
         environ: of the process.
 
     Raises:
-        ConfigurationError: a variable names an exporter or protocol that is not installed.
+        ConfigurationError: a variable names an exporter or protocol that is not installed, or an
+            exporter cannot be made of its variables.
     """
     for name in _names(signal, environ):
         entry = _PROTOCOLS[_protocol(signal, environ)] if name == "otlp" else name
-        yield _load(f"opentelemetry_{signal}_exporter", entry, signal)()
+        exporter = _load(f"opentelemetry_{signal}_exporter", entry, signal)
+        try:
+            yield exporter()
+        except Exception as error:
+            raise ConfigurationError(
+                f"OTEL_{signal.upper()}_EXPORTER={name!r} cannot be set up: {error}; "
+                f"from: {_settings(environ)}"
+            ) from error
+
+
+def _settings(environ: Mapping[str, str]) -> str:
+    """The variables an exporter reads, but for headers, which hold secrets."""
+    found = [
+        f"{name}={value!r}"
+        for name, value in sorted(environ.items())
+        if name.startswith("OTEL_EXPORTER_") and "HEADERS" not in name
+    ]
+    return ", ".join(found) or "no OTEL_EXPORTER_* variable"
 
 
 def _names(signal: str, environ: Mapping[str, str]) -> list[str]:

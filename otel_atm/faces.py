@@ -150,11 +150,17 @@ def init(
     global _handle
     settings = Settings.of(budgets, ledger, store, default_hold)
     with _init_lock:
+        # What can fail comes first; then both are made global, or nothing is.
         joined = _tracer_provider(provider)
+        meters = _new_meter_provider() if meter_provider is None else None
         if _handle is None:
-            _handle = Handle(settings, _meter_provider(meter_provider))
+            _handle = Handle(settings, meter_provider or meters)
         else:
             _handle._configure(settings)
+        if joined is not provider and isinstance(trace.get_tracer_provider(), _NO_PROVIDER):
+            trace.set_tracer_provider(joined)
+        if meters is not None:
+            metrics.set_meter_provider(meters)
         _handle._join(joined)
         return _handle
 
@@ -189,28 +195,33 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+_NO_PROVIDER: Final = trace.ProxyTracerProvider
+
+
 def _tracer_provider(given: TracerProvider | None) -> TracerProvider:
+    """The one given, the global one, or a new one with the exporters that the environment names."""
     provider = given if given is not None else trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         return provider
-    if given is not None or not isinstance(provider, trace.ProxyTracerProvider):
+    if given is not None or not isinstance(provider, _NO_PROVIDER):
         raise ConfigurationError(
             f"provider={provider!r}: expected an opentelemetry.sdk.trace.TracerProvider"
         )
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    provider = TracerProvider()
-    for exporter in exporters("traces", os.environ):
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return provider
+    found = list(exporters("traces", os.environ))
+    new = TracerProvider()
+    for exporter in found:
+        new.add_span_processor(BatchSpanProcessor(exporter))
+    return new
 
 
-def _meter_provider(given: MeterProvider | None) -> MeterProvider | None:
+def _new_meter_provider() -> MeterProvider | None:
+    """A new one where there is none and the environment names exporters."""
     from opentelemetry.metrics._internal import _ProxyMeterProvider
 
-    if given is not None or not isinstance(metrics.get_meter_provider(), _ProxyMeterProvider):
-        return given
+    if not isinstance(metrics.get_meter_provider(), _ProxyMeterProvider):
+        return None
     from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 
@@ -218,6 +229,4 @@ def _meter_provider(given: MeterProvider | None) -> MeterProvider | None:
         exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
         for exporter in exporters("metrics", os.environ)
     ]
-    if readers:
-        metrics.set_meter_provider(SdkMeterProvider(metric_readers=readers))
-    return None
+    return SdkMeterProvider(metric_readers=readers) if readers else None

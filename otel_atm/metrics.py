@@ -56,7 +56,14 @@ class Metrics:
         self._closed = True
 
     def _open(self, observe: _Observe) -> Callable[[CallbackOptions], list[Observation]]:
-        return lambda _: [] if self._closed else list(observe())
+        def callback(_: CallbackOptions) -> list[Observation]:
+            try:
+                return [] if self._closed else list(observe())
+            except Exception as error:  # noqa: BLE001 - the SDK would log its text
+                self._gate.trouble.note("metrics", error)
+                return []
+
+        return callback
 
     def _counters(self) -> list[_Instrument]:
         return [
@@ -114,17 +121,23 @@ class Metrics:
 
     def _largest(self, measure: Callable[[Balance], float]) -> Iterator[Observation]:
         largest: dict[str, float] = {budget.label: 0 for budget in self._gate.budgets}
-        for balance in self._gate.ledger.balances():
-            label = balance.key.budget.label
+        for label, balance in self._balances():
             largest[label] = max(largest[label], measure(balance))
         for label, value in largest.items():
             yield Observation(value, {sc.ATM_BUDGET_NAME: label})
 
+    def _balances(self) -> Iterator[tuple[str, Balance]]:
+        """Of the budgets that there are now; a ledger remembers older ones."""
+        labels = {budget.label for budget in self._gate.budgets}
+        for balance in self._gate.ledger.balances():
+            if balance.key.budget.label in labels:
+                yield balance.key.budget.label, balance
+
     def _scopes(self) -> Iterator[Observation]:
         scopes = {(budget.label, state): 0 for budget in self._gate.budgets for state in STATES}
-        for balance in self._gate.ledger.balances():
+        for label, balance in self._balances():
             state = "exhausted" if balance.used + balance.held >= balance.limit else "ok"
-            scopes[balance.key.budget.label, state] += 1
+            scopes[label, state] += 1
         for (label, state), number in scopes.items():
             yield Observation(number, {sc.ATM_BUDGET_NAME: label, "state": state})
 

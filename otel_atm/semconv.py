@@ -15,6 +15,7 @@ GEN_AI_SYSTEM: Final = "gen_ai.system"  # until 1.37, replaced by provider.name
 GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
 GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
 GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"  # seconds
 GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"
 GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
@@ -56,6 +57,7 @@ OI_REASONING: Final = "llm.token_count.completion_details.reasoning"
 
 # General --------------------------------------------------------------------------------------
 ERROR_TYPE: Final = "error.type"
+HTTP_STATUS_CODE: Final = "http.response.status_code"
 EXCEPTION_EVENT: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"
 SERVICE_NAME: Final = "service.name"

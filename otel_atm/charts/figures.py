@@ -50,27 +50,23 @@ _KINDS: Final = {
 
 def headline(totals: Totals) -> go.Figure:
     """The totals as five numbers: calls, refused, tokens in and out, estimated share."""
-    estimated = 100 * totals.estimated_tokens / max(1, totals.total_tokens)
     numbers: list[tuple[str, float, str]] = [
-        ("calls sent", totals.calls, ""),
-        ("refused, not sent", totals.refused, ""),
-        ("tokens in", totals.input_tokens, ""),
-        ("tokens out", totals.output_tokens, ""),
-        ("tokens estimated", estimated, " %"),
+        ("calls sent", totals.calls, _short(totals.calls)),
+        ("refused, not sent", totals.refused, _short(totals.refused)),
+        ("tokens in", totals.input_tokens, _short(totals.input_tokens)),
+        ("tokens out", totals.output_tokens, _short(totals.output_tokens)),
+        ("tokens estimated", totals.estimated_tokens / max(1, totals.total_tokens), ".1%"),
     ]
-    figure = go.Figure()
-    for place, (name, number, unit) in enumerate(numbers):
-        figure.add_trace(
-            go.Indicator(
-                mode="number",
-                value=number,
-                title={"text": name, "font": {"size": 14}},
-                number={"valueformat": ",.3~s" if number >= 1e6 else ",.4~r", "suffix": unit},
-                domain={"row": 0, "column": place},
-            )
+    figure = styled(go.Figure(), "", height=130)
+    for place, (name, number, form) in enumerate(numbers):
+        figure.add_indicator(
+            mode="number",
+            value=number,
+            title={"text": name, "font": {"size": 14}},
+            number={"valueformat": form, "font": {"size": 34}},
+            domain={"row": 0, "column": place},
         )
-    figure.update_layout(grid={"rows": 1, "columns": len(numbers), "pattern": "independent"})
-    return styled(figure, "", height=160)
+    return figure.update_layout(grid={"rows": 1, "columns": len(numbers)}, margin_t=50)
 
 
 def tokens_over_time(rows: Sequence[ModelTokens], width_s: int) -> go.Figure:
@@ -104,7 +100,7 @@ def tokens_over_time(rows: Sequence[ModelTokens], width_s: int) -> go.Figure:
         )
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="UTC")
-    figure.update_yaxes(title="tokens", rangemode="tozero")
+    figure.update_yaxes(title="tokens", rangemode="tozero", tickformat=",")
     return styled(figure, title)
 
 
@@ -142,6 +138,7 @@ def top_users(rows: Sequence[UserModel], most: int = 15) -> go.Figure:
         hoverinfo="skip",
         showlegend=False,
     )
+    figure.update_xaxes(range=[0, 1.15 * max(1, *tokens.values())])  # room for the texts
     return _ranking(figure, title, "tokens", len(users))
 
 
@@ -166,6 +163,8 @@ def refusals(rows: Sequence[Refusals], most: int = 15) -> go.Figure:
     figure = go.Figure()
     for budget in sorted({label(row.budget) for row in rows}):
         _add_bars(figure, budget, users, [cells[user, budget] for user in users], palette[budget])
+    if max(counts.values()) < 10:
+        figure.update_xaxes(dtick=1)  # no half calls
     return _ranking(figure, title, "refused calls", len(users))
 
 
@@ -216,6 +215,11 @@ def latency(rows: Sequence[Latency]) -> go.Figure:
     return _ranking(figure, title, "milliseconds", len(models))
 
 
+def _short(number: int) -> str:
+    """The d3-format of a headline: all digits below a million, then three and a prefix."""
+    return ",d" if number < 1_000_000 else ".3~s"
+
+
 def _payer(user: str | None, team: str | None) -> str:
     return label(user) if team is None else f"{label(user)} · {label(team)}"
 
@@ -250,7 +254,7 @@ def _add_bars(
 def _ranking(figure: go.Figure, title: str, unit: str, rows: int) -> go.Figure:
     """Horizontal bars, the first row on top."""
     figure.update_layout(barmode="stack")
-    figure.update_xaxes(title=unit, rangemode="tozero")
+    figure.update_xaxes(title=unit, rangemode="tozero", tickformat=",")
     figure.update_yaxes(autorange="reversed", type="category")
     return styled(figure, title, height=rows_high(rows))
 

@@ -56,13 +56,20 @@ def label(name: str | None) -> str:
 
 
 def styled(figure: go.Figure, title: str, *, height: int = 380) -> go.Figure:
-    """Title, size, white ground, and a legend in the order of the stacks."""
+    """Title, size, white ground, and below the title a legend in the order of the stacks."""
     figure.update_layout(
         template="plotly_white",
-        title={"text": title, "x": 0, "xref": "paper", "font": {"size": 16}},
+        title={"text": title, "x": 0, "xref": "paper", "y": 0.97, "yanchor": "top"},
+        title_font_size=16,
         height=height,
-        margin={"l": 10, "r": 10, "t": 56, "b": 10},
-        legend={"orientation": "h", "x": 0, "y": -0.18, "traceorder": "normal"},
+        margin={"l": 10, "r": 10, "t": 90, "b": 10},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
         separators=".,",
     )
     figure.update_xaxes(automargin=True)
@@ -72,7 +79,7 @@ def styled(figure: go.Figure, title: str, *, height: int = 380) -> go.Figure:
 
 def rows_high(rows: int) -> int:
     """The height of a figure with that many horizontal bars, in pixels."""
-    return 150 + 30 * max(rows, 2)
+    return 190 + 30 * max(rows, 2)
 
 
 def nothing(title: str, reason: str) -> go.Figure:

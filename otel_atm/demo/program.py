@@ -82,10 +82,13 @@ def _metered(db: str) -> Iterator[Handle]:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+    from opentelemetry.trace import NoOpTracer
 
     tracer_provider = TracerProvider(
         sampler=ALWAYS_ON, resource=Resource({"service.name": APP}), shutdown_on_exit=False
     )
+    if isinstance(tracer_provider.get_tracer(APP), NoOpTracer):
+        raise AtmError("OTEL_SDK_DISABLED is set: without spans there is nothing to see")
     with ExitStack() as at_end:
         handle = init(
             tracer_provider,

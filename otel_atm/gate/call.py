@@ -16,6 +16,20 @@ Tokens = tuple[int, int, int, int, int]
 NO_TOKENS: Final[Tokens] = (0, 0, 0, 0, 0)
 
 
+class Ending(NamedTuple):
+    """How a call failed, as a span tells it.
+
+    Attributes:
+        status: of the row.
+        error_type: a class name or a code.
+        free: whether the provider charges nothing for it.
+    """
+
+    status: str
+    error_type: str
+    free: bool
+
+
 class Outcome(NamedTuple):
     """What became of a call, but for its tokens; columns of its row (see `UsageEvent`).
 
@@ -53,6 +67,9 @@ class Call:
         emitters: the instrumentations whose spans describe it; each tells its usage once.
         spans: ids of its open spans, once there is more than one; None before.
         told: what an emitter reports it to have used; None before.
+        partial: whether that is less than the provider would report, since an answer broke off.
+        ending: how it failed, as the first of its spans tells, but for one that knows that it was
+            not free; None when it did not fail.
         response_id: the provider's, where the emitter that told its usage gives it.
         tokens: what it was charged with, in the end.
         outcome: what became of it.
@@ -65,11 +82,13 @@ class Call:
         "duration_us",
         "emitters",
         "ended_ns",
+        "ending",
         "hold",
         "id",
         "open",
         "opened_ns",
         "outcome",
+        "partial",
         "plan",
         "refusal",
         "response_id",
@@ -92,6 +111,8 @@ class Call:
     emitters: tuple[str, ...]
     spans: set[int] | None
     told: Tokens | None
+    partial: bool
+    ending: Ending | None
     response_id: Any
     tokens: Tokens
     outcome: Outcome
@@ -195,10 +216,10 @@ def open_call(
     call.trace_id = trace_id
     call.span_id = span_id
     call.emitters = (emitter,)
-    call.spans = call.told = call.response_id = call.refusal = None
+    call.spans = call.told = call.response_id = call.refusal = call.ending = None
     call.duration_us = call.ttft_us = None
     call.ended_ns = 0
     call.tokens = NO_TOKENS
     call.outcome = PLAIN
-    call.open = True
+    call.open, call.partial = True, False
     return call

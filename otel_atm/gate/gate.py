@@ -152,6 +152,8 @@ class Gate:
         tokens: Tokens | None,
         status: str = "ok",
         error_type: str | None = None,
+        *,
+        estimated: bool = False,
     ) -> None:
         """Charge what a call used and write its row.
 
@@ -163,14 +165,15 @@ class Gate:
             tokens: None: our estimate, marked.
             status: of the row.
             error_type: a class name or a code.
+            estimated: whether `tokens` are not all that the provider would report.
         """
         if self._open.pop(call.id, None) is None:  # atomic: of two that end a call, one goes on
-            self._correct(call, tokens, status, error_type, requests=1)
+            self._correct(call, tokens, status, error_type, estimated=estimated)
             return
-        if tokens is None:
+        if tokens is None or estimated:
             call.outcome = Outcome(status, error_type, estimated=True)
             self.totals.add_unmetered()
-            tokens = self._estimate
+            tokens = tokens or self._estimate
         elif status != "ok":
             call.outcome = Outcome(status, error_type)
         call.tokens = tokens
@@ -296,14 +299,18 @@ class Gate:
         status: str,
         error_type: str | None,
         *,
-        requests: int,
+        estimated: bool = False,
+        requests: int = 1,
     ) -> None:
         """Settle again what was written off as lost; any other call has ended already."""
         if self._lost.pop(call.id, None) is None:
             return
         before = call.tokens
         call.outcome = Outcome(
-            status, error_type, estimated=tokens is None, revision=call.outcome.revision + 1
+            status,
+            error_type,
+            estimated=estimated or tokens is None,
+            revision=call.outcome.revision + 1,
         )
         call.tokens = self._estimate if tokens is None else tokens
         used = _amounts(call.tokens, requests)

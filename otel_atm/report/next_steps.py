@@ -7,6 +7,7 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import indent
 
 import click
 
@@ -18,20 +19,24 @@ def render_next(report: Report) -> str:
     database = Path(report.path).absolute()
     lines = [click.style("DuckDB file", bold=True), f"  {database}", ""]
     lines.append(click.style("Next", bold=True))
-    for purpose, command in _commands(report.path).items():
-        lines += [click.style(f"  # {purpose}", dim=True), f"  {command}"]
+    for purpose, command in commands(report.path).items():
+        lines += [click.style(f"  # {purpose}", dim=True), indent(command, "  ")]
     return "\n".join(lines) + "\n"
 
 
-def _commands(path: str) -> dict[str, str]:
-    query = f"import otel_atm; otel_atm.connect({path!r}).sql('from usage_1m').show()"
-    commands = {
+def commands(path: str) -> dict[str, str]:
+    """Purposes and commands for the DuckDB file `path`."""
+    query = (
+        f"import otel_atm; otel_atm.connect({path!r}).sql(\n"
+        "    'select user_id, model, sum(total_tokens) from usage_1m group by all').show()"
+    )
+    found = {
         "this report again; --json for programs": (
             f"{_program('otel-atm')} report --db {shlex.quote(path)}"
         ),
         "any SQL, also while programs write": f"{_program('python')} -c {_double_quoted(query)}",
     }
-    return commands | _charts(path)
+    return found | _charts(path)
 
 
 def _charts(path: str) -> dict[str, str]:

@@ -9,28 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event
 
 from otel_atm import semconv as sc
+from otel_atm.gate import Ending
 
-
-class Ending(NamedTuple):
-    """How a call ended.
-
-    Attributes:
-        status: of the row.
-        error_type: a class name or a code.
-        free: whether the provider charges nothing for it.
-    """
-
-    status: str
-    error_type: str
-    free: bool
-
-
-#: Classes of errors that cost nothing, by their last name: an HTTP status, or no connection.
+#: Errors that cost nothing, by the last name of their class or by the provider's own type: an HTTP
+#: status, no connection, or a refusal. But where an answer had begun, it broke in the midst of it.
 FREE: Final = frozenset(
     {
         # openai, anthropic: each answer of 4xx and 5xx
@@ -47,20 +34,23 @@ FREE: Final = frozenset(
         "RequestTooLargeError",
         "ServiceUnavailableError",
         "UnprocessableEntityError",
+        # anthropic's own spans: the type in the error's body
+        "api_error",
+        "authentication_error",
+        "billing_error",
+        "invalid_request_error",
+        "not_found_error",
+        "overloaded_error",
+        "permission_error",
+        "rate_limit_error",
+        "request_too_large",
         # google-genai
         "ClientError",
         "ServerError",
         # httpx and the standard library
         "HTTPStatusError",
         "HTTPError",
-        # refused by a budget
-        "QuotaExceededError",
-        "TokenQuotaExceeded",
-    }
-)
-#: The same, unless an answer had begun: then the connection broke in the midst of it.
-UNCONNECTED: Final = frozenset(
-    {
+        # never connected
         "APIConnectionError",
         "ClientConnectorError",
         "ConnectError",
@@ -68,7 +58,11 @@ UNCONNECTED: Final = frozenset(
         "ConnectionError",
         "ConnectionRefusedError",
         "PoolTimeout",
+        "connection_error",
         "gaierror",
+        # refused by a budget
+        "QuotaExceededError",
+        "TokenQuotaExceeded",
     }
 )
 #: Attributes that only an answer brings.
@@ -78,7 +72,8 @@ _OF_ANSWER: Final = frozenset(
 #: Endings by whoever waited for the answer.
 CANCELLED: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt"})
 
-_HTTP_STATUS: Final = re.compile(r"[45]\d\d")
+_FIRST_HTTP_ERROR: Final = 400
+_HTTP_ERROR: Final = re.compile(r"[45]\d\d")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w.]{0,127}|\d{1,6}")
 
 
@@ -88,11 +83,13 @@ def ending_of(attributes: Mapping[str, Any], events: Sequence[Event]) -> Ending:
     if not isinstance(error_type, str) or not _IDENTIFIER.fullmatch(error_type):
         error_type = "_OTHER"  # text that is no identifier may quote a prompt
     last_name = error_type.rpartition(".")[2]
-    free = (
-        last_name in FREE
-        or (last_name in UNCONNECTED and _OF_ANSWER.isdisjoint(attributes))
-        or _HTTP_STATUS.fullmatch(error_type) is not None
-    )
+    code = attributes.get(sc.HTTP_STATUS_CODE)
+    if isinstance(code, int):
+        answered = code < _FIRST_HTTP_ERROR
+    else:
+        answered = not _OF_ANSWER.isdisjoint(attributes)
+    known = last_name in FREE or _HTTP_ERROR.fullmatch(error_type) or code is not None
+    free = not answered and bool(known)
     return Ending("cancelled" if last_name in CANCELLED else "error", error_type, free)
 
 

@@ -17,6 +17,7 @@ from otel_atm.semconv import (
     ATM_CALL_ID,
     ATM_DECISION,
     ERROR_TYPE,
+    GEN_AI_FINISH_REASONS,
     GEN_AI_RESPONSE_ID,
     GEN_AI_TIME_TO_FIRST_CHUNK,
 )
@@ -113,7 +114,10 @@ class GateProcessor(SpanProcessor):
 
     def shutdown(self) -> None:
         """Write off the calls that nobody ended yet. Budgets go on holding afterwards."""
-        self._gate.expire(everything=True)
+        try:
+            self._gate.expire(everything=True)
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
+            self._gate.trouble.note("shutdown", error)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature
         """Nothing waits in here; see `otel_atm.TokenSpanProcessor.force_flush`."""
@@ -156,25 +160,24 @@ class GateProcessor(SpanProcessor):
         attributes: Mapping[str, Any],
         failed: bool,
     ) -> None:
+        failed = failed or ERROR_TYPE in attributes
+        if failed:
+            ending = ending_of(attributes, span.events)
+            if call.ending is None or (call.ending.free and not ending.free):
+                call.ending = ending
         tokens = read_tokens(emitter, attributes)
         if tokens is not None:
             if call.told is None:
                 call.told, call.response_id = tokens, attributes.get(GEN_AI_RESPONSE_ID)
+                call.partial = _is_partial(call, emitter, attributes, failed)
             elif self._is_another(call, attributes):
                 self._part(call, emitter, span, attributes, tokens)
                 return
         if call.leave(span.context.span_id):  # otherwise another emitter still tells of it
-            self._close(call, emitter, span, attributes, failed)
+            self._close(call, emitter, attributes)
 
-    def _close(
-        self,
-        call: Call,
-        emitter: Emitter,
-        span: ReadableSpan,
-        attributes: Mapping[str, Any],
-        failed: bool,
-    ) -> None:
-        """Say how a call ended, as the last of its spans tells, and settle it."""
+    def _close(self, call: Call, emitter: Emitter, attributes: Mapping[str, Any]) -> None:
+        """Settle a call whose last span has ended."""
         if not call.plan.complete:
             kind = call.plan.kind
             call.plan = self._gate.plan(
@@ -184,14 +187,14 @@ class GateProcessor(SpanProcessor):
                 )
             )
         call.ttft_us = _microseconds(attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK))
-        if not failed and ERROR_TYPE not in attributes:
-            self._gate.settle(call, call.told)
+        if call.ending is None:
+            self._gate.settle(call, call.told, estimated=call.partial)
             return
-        status, error_type, free = ending_of(attributes, span.events)
+        status, error_type, free = call.ending
         if free and call.told is None:
             self._gate.release(call, status, error_type)
         else:
-            self._gate.settle(call, call.told, status, error_type)
+            self._gate.settle(call, call.told, status, error_type, estimated=call.partial)
 
     def _is_another(self, call: Call, attributes: Mapping[str, Any]) -> bool:
         """Whether a span that was linked by its context tells of another answer."""
@@ -213,7 +216,7 @@ class GateProcessor(SpanProcessor):
             call.plan, _SOURCE, call.emitters[-1], call.trace_id, span.context.span_id
         )
         other.told = tokens
-        self._close(other, emitter, span, attributes, failed=False)
+        self._close(other, emitter, attributes)
 
     def _end_unknown(self, span: ReadableSpan, attributes: Mapping[str, Any]) -> None:
         """Count a call that shows only at the end of its span that it was one."""
@@ -229,10 +232,18 @@ class GateProcessor(SpanProcessor):
         if self._gate.is_told(plan.kind, name, tokens, span.start_time or 0, span.end_time or 0):
             return
         call = self._gate.charge(plan, _SOURCE, name, trace_id, span_id)
-        call.told = tokens
         if span.end_time and span.start_time:
             call.duration_us = (span.end_time - span.start_time) // 1000
-        self._close(call, emitter, span, attributes, span.status.status_code is StatusCode.ERROR)
+        failed = span.status.status_code is StatusCode.ERROR
+        self._end(call, emitter, span, attributes, failed)
+
+
+def _is_partial(call: Call, emitter: Emitter, attributes: Mapping[str, Any], failed: bool) -> bool:
+    """Whether an answer broke off before all of its usage came."""
+    if call.plan.kind.operation == "embeddings":
+        return False  # which have no output
+    told_output = any(key in attributes for key in emitter.output)
+    return not told_output or (failed and GEN_AI_FINISH_REASONS not in attributes)
 
 
 def _microseconds(seconds: object) -> int | None:

@@ -94,12 +94,14 @@ class Reader:
         self.close()
 
     def _take_in(self) -> None:
+        import duckdb
+
         seal_own(self._paths.spool)
         try:
             drain(self._paths)
             if not self._paths.database.exists():  # a program that has had no call yet
                 create(self._paths)
-        except (OSError, StoreError) as error:
+        except (OSError, StoreError, duckdb.Error) as error:
             if not self._paths.database.exists():
                 raise StoreError(f"{self._paths.database} cannot be written: {error}") from error
             _logger.warning("otel-atm: answering without the newest events: %s", error)

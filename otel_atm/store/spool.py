@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import time_ns
-from typing import Final
+from typing import Any, Final
 from weakref import WeakSet
 
 import orjson
@@ -93,12 +93,14 @@ class Spool:
                     option=orjson.OPT_APPEND_NEWLINE,
                 )
                 if head is None:
-                    row = self._new_head(key, call) + row
+                    row = _head_line(len(self._heads), call) + row
+                    self._heads[key] = len(self._heads)
                 written = os.write(self._descriptor, row)
                 self._size += written
                 if written < len(row) or self._size > _SEGMENT_BYTES:
                     self._turn(len(row) - written)
         except OSError as error:
+            self.seal()  # whatever came of the line, the next segment starts with its own heads
             self._trouble.note("spool_write", error, dropped=call.outcome.calls)
         if begun and self._on_open is not None:
             self._on_open()
@@ -142,19 +144,14 @@ class Spool:
 
     def _turn(self, missing: int) -> None:
         """Go on in another segment; `missing` bytes of the last line could not be written."""
-        if missing:
-            self._end()  # the line stays cut off: readers know it by its end
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._end()
-
-    def _new_head(self, key: _HeadKey, call: Call) -> bytes:
-        number = self._heads[key] = len(self._heads)
-        return _head_line(number, call)
+        if missing:  # the line stays cut off: readers know it by its end
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _head_line(number: int, call: Call) -> bytes:
     kind, scope, outcome = call.plan.kind, call.plan.kind.scope, call.outcome
-    head = orjson.dumps(
+    head = _dumps(
         {
             **{key: scope.get(key) for key in ("service", "app", "env", "team")},
             "user_id": scope.get("user"),
@@ -175,3 +172,21 @@ def _head_line(number: int, call: Call) -> bytes:
         }
     )
     return b'[%d,"%b"\n' % (number, head.replace(b'"', b'""'))
+
+
+def _dumps(head: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(head)
+    except TypeError:
+        return orjson.dumps(_as_unicode(head))
+
+
+def _as_unicode(value: Any) -> Any:
+    """The same, with lone surrogates, which are no Unicode, written out in ASCII."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_unicode(key): _as_unicode(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_as_unicode(item) for item in value]
+    return value
