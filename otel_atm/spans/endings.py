@@ -72,7 +72,8 @@ _OF_ANSWER: Final = frozenset(
 #: Endings by whoever waited for the answer.
 CANCELLED: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt"})
 
-_FIRST_HTTP_ERROR: Final = 400
+_HTTP_ANSWERS: Final = range(100, 400)
+_HTTP_ERRORS: Final = range(400, 600)
 _HTTP_ERROR: Final = re.compile(r"[45]\d\d")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w.]{0,127}|\d{1,6}")
 
@@ -84,11 +85,8 @@ def ending_of(attributes: Mapping[str, Any], events: Sequence[Event]) -> Ending:
         error_type = "_OTHER"  # text that is no identifier may quote a prompt
     last_name = error_type.rpartition(".")[2]
     code = attributes.get(sc.HTTP_STATUS_CODE)
-    if isinstance(code, int):
-        answered = code < _FIRST_HTTP_ERROR
-    else:
-        answered = not _OF_ANSWER.isdisjoint(attributes)
-    known = last_name in FREE or _HTTP_ERROR.fullmatch(error_type) or code is not None
+    answered = code in _HTTP_ANSWERS or not _OF_ANSWER.isdisjoint(attributes)
+    known = last_name in FREE or _HTTP_ERROR.fullmatch(error_type) or code in _HTTP_ERRORS
     free = not answered and bool(known)
     return Ending("cancelled" if last_name in CANCELLED else "error", error_type, free)
 
