@@ -1,0 +1,100 @@
+"""What all commands have in common, and `otel-atm drain`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import otel_atm
+from tests.cli.conftest import Run
+
+DIES = """
+import os, sys
+from opentelemetry.sdk.trace import TracerProvider
+from otel_atm import TokenSpanProcessor
+
+provider = TracerProvider()
+provider.add_span_processor(TokenSpanProcessor(store=sys.argv[1]))
+for _ in range(int(sys.argv[2])):
+    with provider.get_tracer("openai").start_as_current_span(
+        "chat", attributes={"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5"}
+    ) as span:
+        span.set_attribute("gen_ai.usage.input_tokens", 11)
+os._exit(0)
+"""
+
+
+def spool_calls(path: Path, calls: int) -> None:
+    """Leave the rows of some calls beside a file, as a process that is killed does."""
+    python("-c", DIES, str(path), str(calls))
+
+
+def python(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path(otel_atm.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_is_there_for_all_and_each(run: Run) -> None:
+    assert run("--help").exit_code == 0
+    for command in ("demo", "drain", "report"):
+        assert command in run("-h").stdout
+        assert run(command, "--help").exit_code == 0
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    assert run("--version").stdout == f"otel-atm {otel_atm.__version__}\n"
+
+
+def test_help_imports_neither_the_sdk_nor_duckdb() -> None:
+    code = (
+        "import sys; from otel_atm.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'duckdb', 'openai', 'opentelemetry.sdk', 'plotly', 'starlette'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    python("-c", code)
+
+
+def test_drain_says_how_many_rows_it_took(run: Run, tmp_path: Path) -> None:
+    spool_calls(tmp_path / "tokens.duckdb", 3)
+    assert run("drain").stdout == "3 rows taken into tokens.duckdb\n"
+    assert run("drain").stdout == "0 rows taken into tokens.duckdb\n"
+    assert json.loads(run("report", "--json").stdout)["totals"]["calls"] == 3
+
+
+def test_drain_says_it_in_json_too(run: Run, tmp_path: Path) -> None:
+    spool_calls(tmp_path / "tokens.duckdb", 1)
+    assert json.loads(run("drain", "--json").stdout) == {
+        "database": str(tmp_path / "tokens.duckdb"),
+        "rows": 1,
+        "waiting_bytes": 0,
+    }
+
+
+def test_drain_without_a_store_is_an_error(run: Run, tmp_path: Path) -> None:
+    result = run("drain")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: 'tokens.duckdb' does not exist, and nothing waits to be taken into it\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_operating_system_has_no_traceback(run: Run, tmp_path: Path) -> None:
+    spool_calls(tmp_path / "tokens.duckdb", 1)
+    (tmp_path / "tokens.duckdb.lock").mkdir()
+    result = run("drain")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert "tokens.duckdb.lock" in result.stderr

@@ -1,0 +1,129 @@
+"""What users hold on to. A change here is a change of the public API: see docs/decisions."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+
+import otel_atm as atm
+
+NAMES = [
+    "AtmError",
+    "Budget",
+    "BudgetError",
+    "ConfigurationError",
+    "Handle",
+    "Reader",
+    "Scope",
+    "StoreError",
+    "TokenQuotaExceeded",
+    "TokenSpanProcessor",
+    "Usage",
+    "UsageEvent",
+    "__version__",
+    "connect",
+    "context",
+    "init",
+]
+
+SIGNATURES = {
+    "init": (
+        "(provider: 'TracerProvider | None' = None, "
+        "budgets: 'Iterable[Budget | str]' = (), "
+        "ledger: 'str | Ledger[Any]' = 'auto', "
+        "store: '_StoreSetting' = 'tokens.duckdb', "
+        "default_hold: 'int' = 1000, "
+        "meter_provider: 'MeterProvider | None' = None) -> 'Handle'"
+    ),
+    "TokenSpanProcessor": (
+        "(budgets: 'Iterable[Budget | str]' = (), "
+        "ledger: 'str | Ledger[Any]' = 'auto', "
+        "store: '_StoreSetting' = None, *, "
+        "default_hold: 'int' = 1000, "
+        "meter_provider: 'MeterProvider | None' = None, "
+        "baggage_keys: 'Iterable[str]' = ()) -> 'None'"
+    ),
+    "Budget": (
+        "(text: 'str | None' = None, /, *, "
+        "limit: 'int | object' = …, "
+        "unit: 'str | object' = …, "
+        "window: 'str | object' = …, "
+        "by: 'str | Iterable[str] | object' = …, "
+        "match: 'Mapping[str, str] | object' = …, "
+        "name: 'str | None' = None) -> 'None'"
+    ),
+    "context": "(*, tags: 'Iterable[str]' = (), **keys: 'str | int | None') -> 'None'",
+    "connect": "(path: 'str | os.PathLike[str]' = 'tokens.duckdb') -> 'Reader'",
+}
+
+METHODS = {
+    "Handle": ["force_flush", "shutdown"],
+    "Reader": ["close", "sql"],
+    "TokenSpanProcessor": ["force_flush", "on_end", "on_start", "shutdown"],
+}
+
+public = pytest.mark.parametrize("name", [name for name in NAMES if name != "__version__"])
+
+
+def test_these_names_are_public() -> None:
+    assert atm.__all__ == NAMES
+
+
+def test_they_are_what_dir_shows_and_a_star_imports() -> None:
+    namespace: dict[str, Any] = {}
+    exec("from otel_atm import *", namespace)
+    assert dir(atm) == sorted(NAMES)
+    assert sorted(namespace.keys() - {"__builtins__"}) == sorted(NAMES)
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError) as raised:
+        _ = atm.Quota
+    assert str(raised.value) == "module 'otel_atm' has no attribute 'Quota'"
+
+
+@pytest.mark.parametrize(("name", "signature"), SIGNATURES.items(), ids=SIGNATURES)
+def test_a_signature_is_kept(name: str, signature: str) -> None:
+    shown = str(inspect.signature(getattr(atm, name)))
+    assert re.sub(r"<object object at 0x\w+>", "…", shown) == signature
+
+
+@pytest.mark.parametrize(("name", "methods"), METHODS.items(), ids=METHODS)
+def test_a_method_is_kept(name: str, methods: list[str]) -> None:
+    assert [method for method in methods if not hasattr(getattr(atm, name), method)] == []
+
+
+@public
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    assert getattr(atm, name).__doc__
+
+
+@public
+def test_every_public_method_says_what_it_does(name: str) -> None:
+    members = vars(getattr(atm, name)) if inspect.isclass(getattr(atm, name)) else {}
+    silent = [
+        member
+        for member, value in members.items()
+        if not member.startswith("_")
+        and (inspect.isroutine(value) or isinstance(value, property))
+        and not value.__doc__
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_every_parameter_is_documented(name: str) -> None:
+    face = getattr(atm, name)
+    silent = [
+        parameter
+        for parameter in inspect.signature(face).parameters
+        if not re.search(rf"^ +{parameter}: ", face.__doc__, re.MULTILINE)
+    ]
+    assert silent == []
+
+
+def test_the_version_is_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", atm.__version__)
