@@ -29,7 +29,7 @@ bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 lint: $(VENV)/.test $(VENV)/.lint

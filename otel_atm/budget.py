@@ -37,7 +37,8 @@ class Budget:
             without such a key share one count.
         match: only calls whose scope has exactly these values, e.g. ``{"env": "prod"}``.
         name: shown in errors, rows and metrics instead of the canonical text. Spend belongs to the
-            name where there is one, else to (unit, window, by, match); never to the limit.
+            name where there is one, else to (unit, window, by, match); never to the limit. A
+            named budget that changes any of these starts a new count.
 
     Raises:
         BudgetError: for anything that cannot be read; it quotes what was given and where.

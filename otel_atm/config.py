@@ -14,6 +14,8 @@ from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Gate
 from otel_atm.ledger import Ledger, MemoryLedger
 from otel_atm.metrics import Metrics
+from otel_atm.spans.attribution import check_baggage_keys
+from otel_atm.spans.emitters import swallows
 from otel_atm.store.store import Store, read_store
 from otel_atm.trouble import Trouble
 
@@ -29,6 +31,7 @@ class Settings:
     ledger: str | Ledger[Any]
     store: str | os.PathLike[str] | Store | None
     default_hold: int
+    baggage_keys: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -37,6 +40,7 @@ class Settings:
         ledger: str | Ledger[Any],
         store: str | os.PathLike[str] | Store | None,
         default_hold: int,
+        baggage_keys: Iterable[str] = (),
     ) -> Settings:
         """Check what can be checked without making anything.
 
@@ -46,7 +50,8 @@ class Settings:
         if type(default_hold) is not int or default_hold < 1:
             raise ConfigurationError(f"default_hold={default_hold!r}: expected tokens, at least 1")
         _check_ledger(ledger)
-        return cls(read_budgets(budgets), ledger, store, default_hold)
+        keys = check_baggage_keys(baggage_keys)
+        return cls(read_budgets(budgets), ledger, store, default_hold, keys)
 
 
 class Assembly:
@@ -67,6 +72,7 @@ class Assembly:
             default_hold=settings.default_hold,
             sinks=self._sinks(),
             trouble=trouble,
+            swallows=swallows,
         )
         self._metrics = Metrics(self.gate, self.store, meter_provider)
 

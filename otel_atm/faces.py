@@ -21,8 +21,6 @@ from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.reader import Reader
 from otel_atm.store.store import Store
 
-_StoreSetting = str | os.PathLike[str] | Store | None
-
 
 class TokenSpanProcessor(GateProcessor):
     """Meters and caps the LLM calls of a tracer provider.
@@ -51,15 +49,15 @@ class TokenSpanProcessor(GateProcessor):
         self,
         budgets: Iterable[Budget | str] = (),
         ledger: str | Ledger[Any] = "auto",
-        store: _StoreSetting = None,
+        store: str | os.PathLike[str] | Store | None = None,
         *,
         default_hold: int = 1000,
         meter_provider: MeterProvider | None = None,
         baggage_keys: Iterable[str] = (),
     ) -> None:
-        settings = Settings.of(budgets, ledger, store, default_hold)
+        settings = Settings.of(budgets, ledger, store, default_hold, baggage_keys)
         self._assembly = Assembly(settings, meter_provider)
-        super().__init__(self._assembly.gate, baggage_keys=baggage_keys)
+        super().__init__(self._assembly.gate, baggage_keys=settings.baggage_keys)
         weakref.finalize(self, self._assembly.close)  # also runs when the interpreter exits
         _processors.add(self)
 
@@ -73,8 +71,11 @@ class TokenSpanProcessor(GateProcessor):
 
     def configure(self, settings: Settings) -> None:
         """Change the settings for calls from now on; see `init`."""
-        if settings != self._assembly.settings:
+        before = self._assembly.settings
+        if settings != before:
             self._assembly.configure(settings)
+        if settings.baggage_keys != before.baggage_keys:
+            self.take_from_baggage(settings.baggage_keys)
 
     def retire(self) -> None:
         """Shut down for good. A provider cannot forget a processor, so it ignores what comes."""
@@ -97,6 +98,7 @@ class Handle:
             settings.store,
             default_hold=settings.default_hold,
             meter_provider=meter_provider,
+            baggage_keys=settings.baggage_keys,
         )
         self._providers: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
 
@@ -125,9 +127,10 @@ def init(
     provider: TracerProvider | None = None,
     budgets: Iterable[Budget | str] = (),
     ledger: str | Ledger[Any] = "auto",
-    store: _StoreSetting = "tokens.duckdb",
+    store: str | os.PathLike[str] | Store | None = "tokens.duckdb",
     default_hold: int = 1000,
     meter_provider: MeterProvider | None = None,
+    baggage_keys: Iterable[str] = (),
 ) -> Handle:
     """Set up metering and budgets for the process; the one call that most programs need.
 
@@ -143,12 +146,13 @@ def init(
         default_hold: as of `TokenSpanProcessor`.
         meter_provider: None: the global one, or, where ``OTEL_METRICS_EXPORTER`` or an OTLP
             endpoint names an exporter, a new one made global.
+        baggage_keys: as of `TokenSpanProcessor`.
 
     Raises:
         ConfigurationError: a setting cannot be used; nothing was changed.
     """
     global _handle
-    settings = Settings.of(budgets, ledger, store, default_hold)
+    settings = Settings.of(budgets, ledger, store, default_hold, baggage_keys)
     with _init_lock:
         # What can fail comes first; then both are made global, or nothing is.
         joined = _tracer_provider(provider)

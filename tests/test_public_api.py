@@ -34,14 +34,15 @@ SIGNATURES = {
         "(provider: 'TracerProvider | None' = None, "
         "budgets: 'Iterable[Budget | str]' = (), "
         "ledger: 'str | Ledger[Any]' = 'auto', "
-        "store: '_StoreSetting' = 'tokens.duckdb', "
+        "store: 'str | os.PathLike[str] | Store | None' = 'tokens.duckdb', "
         "default_hold: 'int' = 1000, "
-        "meter_provider: 'MeterProvider | None' = None) -> 'Handle'"
+        "meter_provider: 'MeterProvider | None' = None, "
+        "baggage_keys: 'Iterable[str]' = ()) -> 'Handle'"
     ),
     "TokenSpanProcessor": (
         "(budgets: 'Iterable[Budget | str]' = (), "
         "ledger: 'str | Ledger[Any]' = 'auto', "
-        "store: '_StoreSetting' = None, *, "
+        "store: 'str | os.PathLike[str] | Store | None' = None, *, "
         "default_hold: 'int' = 1000, "
         "meter_provider: 'MeterProvider | None' = None, "
         "baggage_keys: 'Iterable[str]' = ()) -> 'None'"

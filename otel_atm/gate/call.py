@@ -35,6 +35,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         requested: what a refused call asked for, in the budget's unit.
+        would_refuse: the budget that was used up when a call had to be let through all the same.
     """
 
     status: str = "ok"
@@ -46,6 +47,7 @@ class Outcome(NamedTuple):
     calls: int = 1
     attempts: int = 1
     revision: int = 0
+    would_refuse: str | None = None
 
 
 #: Of nearly every call.
@@ -147,6 +149,8 @@ class Call:
             found[ERROR_TYPE] = self.outcome.error_type
         if self.outcome.requested is not None:
             found["requested"] = self.outcome.requested
+        if self.outcome.would_refuse is not None:
+            found["would_refuse"] = self.outcome.would_refuse[:ATTRIBUTE_LENGTH]
         return found
 
     def event(self) -> UsageEvent:

@@ -17,7 +17,7 @@ from otel_atm.gate.call import NO_TOKENS, Call, Outcome, Tokens, open_call
 from otel_atm.gate.plan import Kind, Plan, labels_of, make_plan
 from otel_atm.gate.totals import Totals
 from otel_atm.ledger import NO_AMOUNTS, Amounts, Hold, Ledger, Shortage
-from otel_atm.trouble import Trouble
+from otel_atm.trouble import Trouble, logger
 from otel_atm.window import SECOND_NS, instant
 
 #: Takes a finished call; it must not keep it, and may ask it for `event()`.
@@ -48,6 +48,8 @@ class Gate:
         ttl_s: seconds until a call that never ends is written off as lost.
         sinks: called once for each row, in the thread that ends the call.
         trouble: where failures of sinks go.
+        swallows: tells of an emitter whether it passes over a refusal and sends the call. Such a
+            call is let through, since a call that is refused and sent is counted nowhere.
     """
 
     #: The most calls that are open at once; past it the oldest are written off as lost.
@@ -63,13 +65,15 @@ class Gate:
         ttl_s: float = 900,
         sinks: Sequence[Sink] = (),
         trouble: Trouble | None = None,
+        swallows: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.ledger = ledger
         self.totals = Totals()
         self.trouble = trouble or Trouble()
-        self._clock = clock
+        self._clock, self._swallows = clock, swallows
         self._ttl_ns = int(ttl_s * SECOND_NS)
         self._ids = EventIds()
+        self._warned: set[str] = set()  # emitters that cannot refuse; there are few
         self._plans: Cache[Kind, Plan] = Cache(4_096)
         self._next_sweep_ns = 0
         self._forget_calls()
@@ -140,8 +144,11 @@ class Gate:
         event_id = self._ids.make(now_ns)
         if isinstance(answer, Shortage):
             call = open_call(event_id, plan, (), now_ns, source, emitter, trace_id, span_id)
-            return self._refuse(call, answer)
-        call = open_call(event_id, plan, answer, now_ns, source, emitter, trace_id, span_id)
+            if not self._swallows(emitter):
+                return self._refuse(call, answer)
+            self._let_through(call, answer)
+        else:
+            call = open_call(event_id, plan, answer, now_ns, source, emitter, trace_id, span_id)
         self._open[call.id] = call
         _latest.set(call)
         return call
@@ -171,11 +178,13 @@ class Gate:
             self._correct(call, tokens, status, error_type, estimated=estimated)
             return
         if tokens is None or estimated:
-            call.outcome = Outcome(status, error_type, estimated=True)
+            call.outcome = call.outcome._replace(
+                status=status, error_type=error_type, estimated=True
+            )
             self.totals.add_unmetered()
             tokens = tokens or self._estimate
         elif status != "ok":
-            call.outcome = Outcome(status, error_type)
+            call.outcome = call.outcome._replace(status=status, error_type=error_type)
         call.tokens = tokens
         call.open = False
         given, made = tokens[0], tokens[1]
@@ -192,7 +201,7 @@ class Gate:
         if self._open.pop(call.id, None) is None:
             self._correct(call, NO_TOKENS, status, error_type, requests=0)
             return
-        call.outcome = Outcome(status, error_type)
+        call.outcome = call.outcome._replace(status=status, error_type=error_type)
         call.open = False
         self.ledger.settle(call.hold, NO_AMOUNTS, call.plan.total)
         self._emit(call)
@@ -286,6 +295,21 @@ class Gate:
         self._emit(call)
         return call
 
+    def _let_through(self, call: Call, shortage: Shortage) -> None:
+        """Meter a call that is over budget and cannot be refused."""
+        call.hold = self.ledger.charge(call.plan.accounts)
+        budget = shortage.balance.key.budget.label
+        call.outcome = Outcome(would_refuse=budget)
+        emitter = call.emitters[0]
+        if emitter not in self._warned:
+            self._warned.add(emitter)
+            logger.warning(
+                "otel-atm: budget %s is used up, but %s passes over refusals: "
+                "its calls are let through and metered",
+                budget,
+                emitter,
+            )
+
     def _lose(self, call: Call) -> None:
         self.settle(call, call.told, "lost")
         for stale in list(islice(self._lost, max(0, len(self._lost) - _MAX_LOST))):
@@ -306,9 +330,9 @@ class Gate:
         if self._lost.pop(call.id, None) is None:
             return
         before = call.tokens
-        call.outcome = Outcome(
-            status,
-            error_type,
+        call.outcome = call.outcome._replace(
+            status=status,
+            error_type=error_type,
             estimated=estimated or tokens is None,
             revision=call.outcome.revision + 1,
         )

@@ -41,9 +41,14 @@ class Attribution:
 
     def __init__(self, gate: Gate, baggage_keys: Iterable[str] = ()) -> None:
         self._gate = gate
-        self._baggage_keys = _checked(baggage_keys)
+        self._baggage_keys = check_baggage_keys(baggage_keys)
         self._resource: Resource | None = None
         self._resource_scope = NOBODY
+
+    def take_from_baggage(self, keys: Iterable[str]) -> None:
+        """Take other scope keys from baggage, from now on."""
+        self._baggage_keys = check_baggage_keys(keys)
+        self._gate.renew_generation()
 
     def attribute(
         self,
@@ -98,7 +103,12 @@ class Attribution:
         return _scope({key: entries.get(key) for key in self._baggage_keys})
 
 
-def _checked(keys: Iterable[str]) -> tuple[str, ...]:
+def check_baggage_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    """The keys, if each can say who pays.
+
+    Raises:
+        ConfigurationError: one cannot.
+    """
     if isinstance(keys, str):
         raise ConfigurationError(f"baggage_keys={keys!r}: expected a list of keys, e.g. [{keys!r}]")
     keys = tuple(keys)

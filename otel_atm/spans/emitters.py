@@ -91,6 +91,23 @@ AGENT_FRAMEWORK: Final = Emitter(
 #: In the order in which they are asked.
 EMITTERS: Final = (GEN_AI, OPEN_INFERENCE, AGENT_FRAMEWORK)
 
+#: Instrumentation scopes, by how they begin, that catch what `on_start` raises, log it and send the
+#: call: anthropic/_tracing.py, openinference/instrumentation/*/_request.py,
+#: langchain_core/callbacks/manager.py, logfire/_internal/main.py.
+SWALLOWERS: Final = (
+    "com.anthropic.sdk",
+    "logfire",
+    "openinference.instrumentation",
+    "opentelemetry.instrumentation.genai.langchain",
+    "opentelemetry.instrumentation.langchain",
+)
+
+
+def swallows(scope: str) -> bool:
+    """Whether an instrumentation scope passes over a refusal."""
+    return scope.startswith(SWALLOWERS)
+
+
 #: The attributes that say what a span is; one without them is no call when it ends.
 KINDS: Final = frozenset(emitter.kind for emitter in EMITTERS)
 

@@ -127,6 +127,10 @@ class GateProcessor(SpanProcessor):
         """Admit nothing any more: a provider cannot forget a processor."""
         self._retired = True
 
+    def take_from_baggage(self, keys: Iterable[str]) -> None:
+        """Take other scope keys from baggage, from now on."""
+        self._attribution.take_from_baggage(keys)
+
     def forget_spans(self) -> None:
         """Open spans are somebody else's: in a forked child, the parent's."""
         self._spans = {}

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from otel_atm.errors import StoreError
+from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Call
 from otel_atm.store.drain import drain, spooled_bytes
 from otel_atm.store.paths import StorePaths
@@ -95,11 +95,10 @@ def read_store(store: str | os.PathLike[str] | Store | None, trouble: Trouble) -
     """A store from what the user gave: a path, a `Store`, or None to keep nothing.
 
     Raises:
-        ConfigurationError: the path cannot be one of a DuckDB file.
-        StoreError: `store` is something else.
+        ConfigurationError: the path cannot be one of a DuckDB file, or `store` is none of these.
     """
     if store is None or isinstance(store, Store):
         return store
     if isinstance(store, str | os.PathLike):
         return Store(store, trouble=trouble)
-    raise StoreError(f"store={store!r}: expected a path, a Store, or None to keep nothing")
+    raise ConfigurationError(f"store={store!r}: expected a path, a Store, or None to keep nothing")

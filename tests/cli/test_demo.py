@@ -38,15 +38,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """One run, and what the provider saw of it."""
     folder = tmp_path_factory.mktemp("demo")
     path = folder / "demo.duckdb"
-    servers: list[ProviderServer] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "100")
-        made = stand_in.provider
-        patch.setattr(stand_in, "provider", lambda: servers.append(made()) or servers[-1])
+        server = stand_in.provider()
+        patch.setattr(stand_in, "provider", lambda: server)
         result = CliRunner().invoke(main, ["demo", "--fast"])
     assert result.exception is None, result.output
-    (server,) = servers
     return Demo(result, path, server.requests, server.total_told(), otel_atm.connect(path))
 
 

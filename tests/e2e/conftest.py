@@ -210,6 +210,17 @@ def assert_each_is_free(program: Program, number: int) -> list[Row]:
     return rows
 
 
+class AppError(Exception):
+    """The application's own."""
+
+
+def fail_in_the_midst_of(stream: Any, text: str = "") -> None:
+    """An application that fails at the first event."""
+    with stream as events:
+        for _ in events:
+            raise AppError(text)
+
+
 def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(main)
 

@@ -22,15 +22,17 @@ import otel_atm as atm
 from otel_atm.testing import ProviderServer
 from tests.e2e.conftest import (
     UNKNOWN,
+    AppError,
     Program,
     Row,
     assert_each_is_estimated,
     assert_each_is_free,
     assert_equals_the_report,
     cancelled_once_it_is_sent,
+    fail_in_the_midst_of,
     run,
-    told,
     tokens,
+    told,
 )
 
 MODEL = "claude-opus-4-8"
@@ -432,11 +434,19 @@ class TestStreamsThatEndEarly:
     def test_a_stream_in_whose_midst_the_application_fails(
         self, program: Program, server: ProviderServer, claude: Any
     ) -> None:
-        with pytest.raises(ZeroDivisionError), stream_of(claude, "one") as stream:
-            for _ in stream:
-                1 / 0  # noqa: B018
+        with pytest.raises(AppError):
+            fail_in_the_midst_of(stream_of(claude, "one"))
         (row,) = assert_each_says_what_came(program, server, 1, "error")
-        assert row["attributes"]["error.type"] == "ZeroDivisionError"
+        assert row["attributes"]["error.type"].endswith(".AppError")
+
+    def test_a_stream_of_which_the_instrumentation_alone_tells_that_is_closed_early(
+        self, program: Program, server: ProviderServer, claude: Any
+    ) -> None:
+        stream = stream_of(claude.with_options(open_telemetry=False), "one")
+        next(stream)
+        stream.close()
+        assert_each_says_what_came(program, server, 1, "ok")
+        assert len(program.spans) == 1
 
     def test_a_stream_of_the_client_by_itself_that_is_closed_early(
         self, program: Program, server: ProviderServer, native_claude: Any

@@ -18,7 +18,7 @@ import otel_atm as atm
 from otel_atm.ledger import MemoryLedger
 from otel_atm.store.store import Store
 from otel_atm.testing import ProviderServer
-from tests.e2e.conftest import PLENTY, Program
+from tests.e2e.conftest import PLENTY, AppError, Program, fail_in_the_midst_of
 
 #: In every text below; looked for everywhere.
 MARK = "7f3a9c2e41"
@@ -43,10 +43,6 @@ class Answer(BaseModel):
     @classmethod
     def never(cls, said: str) -> str:
         raise ValueError(f"{said} and {secret('validation error')}")
-
-
-class AppError(Exception):
-    """The application's own."""
 
 
 def talk_to_openai(client: Any, server: ProviderServer) -> None:
@@ -79,12 +75,9 @@ def talk_to_openai(client: Any, server: ProviderServer) -> None:
     client.embeddings.create(model=GPT, input=[secret("embedded"), secret("embedded too")])
     with pytest.raises(ValidationError):
         client.chat.completions.parse(model=GPT, messages=messages, response_format=Answer)
-    with (
-        pytest.raises(AppError),
-        client.chat.completions.create(model=GPT, messages=messages, stream=True) as stream,
-    ):
-        for _ in stream:
-            raise AppError(secret("exception"))
+    stream = client.chat.completions.create(model=GPT, messages=messages, stream=True)
+    with pytest.raises(AppError):
+        fail_in_the_midst_of(stream, secret("exception"))
     for status in (400, 429, 500):
         with (
             server.faulty(status=status, error_text=secret("error text")),
@@ -116,9 +109,9 @@ def talk_to_anthropic(client: Any, server: ProviderServer) -> None:
         messages.append({"role": "user", "content": [result]})
         with client.messages.stream(**asked, messages=messages, tools=[tool]) as stream:
             stream.get_final_message()
-    with pytest.raises(AppError), client.messages.stream(**asked, messages=messages) as stream:
-        for _ in stream:
-            raise AppError(secret("exception"))
+    manager = client.messages.stream(**asked, messages=messages)
+    with pytest.raises(AppError):
+        fail_in_the_midst_of(manager, secret("exception"))
     for status in (400, 429, 500):
         with (
             server.faulty(status=status, error_text=secret("error text")),
@@ -268,10 +261,14 @@ class Broken(MemoryLedger):
 
 
 class BrokenStore(Store):
-    """A store with bugs."""
+    """A store with a bug in what each call needs."""
 
     def append(self, call: object) -> None:
         raise RuntimeError(secret("bug"))
+
+
+class BrokenGauge(Store):
+    """A store with a bug in what the metrics read."""
 
     def spooled_bytes(self) -> int:
         raise RuntimeError(secret("bug"))
@@ -325,8 +322,8 @@ class TestABugOfOurs:
     def test_in_what_the_metrics_read(
         self, blank: Program, server: ProviderServer, oai: Any
     ) -> None:
-        blank.meter(PLENTY, store=BrokenStore(blank.path))
-        blank.trouble = ["failed", "failed"]
+        blank.meter(PLENTY, store=BrokenGauge(blank.path))
+        blank.trouble = ["failed"]
         chat(oai)
         assert "atm.calls" in blank.metrics()
 

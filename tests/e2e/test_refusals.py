@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -280,8 +280,8 @@ class TestManyAtOnce:
         return int(request.param)
 
     @pytest.fixture
-    def limited(self, blank: Program, hold: int) -> Iterator[Program]:
-        yield blank.meter(f"{13 * self.ACTUAL} tokens / month", default_hold=hold)
+    def limited(self, blank: Program, hold: int) -> Program:
+        return blank.meter(f"{13 * self.ACTUAL} tokens / month", default_hold=hold)
 
     def check(
         self, program: Program, server: ProviderServer, hold: int, results: list[Any]

@@ -372,6 +372,13 @@ class TestStrangeText:
         writer.close()
         assert writer.trouble.counts == {}
 
+    def test_that_is_too_long_to_be_kept_is_cut(self, writer: Writer) -> None:
+        writer.call(user="x" * 3_000_000, session="y" * 1_000)
+        writer.drain()
+        (row,) = rows_of(writer.paths.database)
+        assert 256 <= len(row["user_id"]) < 3_000_000
+        assert set(row["user_id"]) == {"x"}
+
     def test_of_any_length_keeps_nobody_elses_events_out(self, writer: Writer) -> None:
         writer.call(user="x" * 3_000_000)
         writer.spool.seal()

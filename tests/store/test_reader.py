@@ -54,11 +54,11 @@ class TestQueries:
 
     def test_take_parameters_in_order(self, filled: Writer) -> None:
         with atm.connect(filled.paths.database) as db:
-            for query in (
-                "select sum(input_tokens) from usage_events where user_id = ? and input_tokens > ?",
-                "select sum(input_tokens) from usage_events "
-                "where user_id = $1 and input_tokens > $2",
-            ):
+            for marks in (("?", "?"), ("$1", "$2")):
+                query = (
+                    "select sum(input_tokens) from usage_events "
+                    "where user_id = {} and input_tokens > {}".format(*marks)
+                )
                 assert db.sql(query, ["u0", 1]).fetchall() == [(4,)]
                 assert db.sql(query, ("u0", 0)).fetchall() == [(5,)]
 
@@ -104,7 +104,7 @@ class TestQueries:
     def test_give_times_without_a_zone(self, filled: Writer) -> None:
         with atm.connect(filled.paths.database) as db:
             (first,) = db.sql("select min(ts), typeof(min(ts)) from usage_events").fetchall()
-        assert first == (datetime(2026, 1, 1), "TIMESTAMP")  # noqa: DTZ001
+        assert first == (datetime(2026, 1, 1), "TIMESTAMP")
 
     def test_leave_columns_of_one_name_to_the_user(self, filled: Writer) -> None:
         with atm.connect(filled.paths.database) as db:
@@ -272,7 +272,7 @@ class TestWhatCannotBeDrained:
             patch.setattr("otel_atm.store.reader.drain", refuse)
             with (
                 atm.connect(writer.paths.database) as db,
-                pytest.raises(atm.StoreError, match="cannot be written.*Permission denied"),
+                pytest.raises(atm.StoreError, match=r"cannot be written.*Permission denied"),
             ):
                 db.sql(COUNT)
         assert len(ids_of(writer.paths.database)) == 1
@@ -294,12 +294,11 @@ def test_a_spool_alone_is_a_store(writer: Writer) -> None:
     assert ids_of(writer.paths.database) == [event]
 
 
-def test_a_spool_folder_without_a_file_or_a_segment_says_so(writer: Writer) -> None:
+def test_a_store_that_nothing_was_drained_into_yet_is_empty(writer: Writer) -> None:
     writer.call()
     writer.spool.seal()
     writer.segment().unlink()
-    with atm.connect(writer.paths.database) as db, pytest.raises(atm.StoreError):
-        db.sql(COUNT)
+    assert ids_of(writer.paths.database) == []
 
 
 @pytest.mark.parametrize("name", ["it's.duckdb", "with space.duckdb", 'dou"ble.db', "żółć", "a;b"])

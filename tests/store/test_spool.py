@@ -181,26 +181,26 @@ class TestTornTails:
 
 class TestAFullDisk:
     @pytest.fixture
-    def full(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-        """Lets the next write put down that many bytes and no more; -1: it raises."""
+    def full(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
+        """Lets the next write put down that share of its bytes and no more; -1: it raises."""
         real = os.write
-        room: list[int] = []
+        room: list[float] = []
 
         def write(descriptor: int, data: bytes) -> int:
             if not room:
                 return real(descriptor, data)
-            part = room.pop()
-            if part < 0:
+            share = room.pop()
+            if share < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(descriptor, data[:part])
+            return real(descriptor, data[: min(int(len(data) * share), len(data) - 1)])
 
         monkeypatch.setattr(os, "write", write)
         return room.append
 
-    @pytest.mark.parametrize("room", [-1, 0, 1, 3, 40, 90, 150])
+    @pytest.mark.parametrize("room", [-1, 0, 0.01, 0.3, 0.6, 0.9, 1])
     @pytest.mark.parametrize("before", [0, 1])
     def test_costs_the_event_that_did_not_fit_and_no_other(
-        self, writer: Writer, full: Callable[[int], None], room: int, before: int
+        self, writer: Writer, full: Callable[[float], None], room: float, before: int
     ) -> None:
         kept = [writer.call(user="ann") for _ in range(before)]
         full(room)
@@ -214,7 +214,7 @@ class TestAFullDisk:
         writer.trouble.counts.clear()
 
     def test_is_said_once_and_counted_each_time(
-        self, writer: Writer, full: Callable[[int], None], caplog: pytest.LogCaptureFixture
+        self, writer: Writer, full: Callable[[float], None], caplog: pytest.LogCaptureFixture
     ) -> None:
         for _ in range(4):
             full(-1)
