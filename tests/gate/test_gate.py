@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from otel_atm import Scope, TokenQuotaExceeded, UsageEvent
 from otel_atm.budget import Budget, read_budgets
-from otel_atm.event import ATTRIBUTE_LENGTH
 from otel_atm.gate import NO_TOKENS, Call, Gate, Kind, Labels, Tokens, Totals
 from otel_atm.ledger import MemoryLedger
 from otel_atm.testing import ManualClock
@@ -229,7 +228,7 @@ class TestSettling:
                 service="api",
                 session_id="s1",
                 tags=("a", "b"),
-                attributes={"department": "x" * ATTRIBUTE_LENGTH},
+                attributes={"department": "x" * 256},
             )
         ]
 

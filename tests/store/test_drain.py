@@ -381,8 +381,7 @@ class TestStrangeText:
 
     def test_of_any_length_keeps_nobody_elses_events_out(self, writer: Writer) -> None:
         writer.call(user="x" * 3_000_000)
-        writer.spool.seal()
-        event = writer.call(user="ann")
+        event = writer.call(user="ann")  # in the same segment
         writer.drain()
         assert event in ids_of(writer.paths.database)
 
@@ -392,6 +391,34 @@ class TestStrangeText:
         writer.drain()
         (row,) = rows_of(writer.paths.database)
         assert row["attributes"] == keys
+
+
+class TestSegmentsThatCannotBeRead:
+    GARBAGE = b'[0,"an id",yesterday,1,2,3,4,5,[1,2,3,4,5],0]\n'
+
+    def test_are_kept_aside_and_hold_up_nobody(
+        self, writer: Writer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        spooled(writer)
+        bad = writer.paths.spool / "00-bad.segment"
+        bad.write_bytes(self.GARBAGE)
+        assert drain(writer.paths) == 3
+        assert rows_of(writer.paths.database) == writer.expected()
+        assert_minutes_add_up(writer.paths.database)
+        (aside,) = writer.paths.spool.iterdir()
+        assert aside.read_bytes() == self.GARBAGE
+        (record,) = caplog.records
+        assert str(aside) in record.getMessage()
+        assert "yesterday" not in caplog.text
+
+    def test_are_not_tried_again(self, writer: Writer, caplog: pytest.LogCaptureFixture) -> None:
+        spooled(writer, 1)
+        (writer.paths.spool / "00-bad.segment").write_bytes(self.GARBAGE)
+        for _ in range(3):
+            spooled(writer, 1)
+            drain(writer.paths)
+        assert len(caplog.records) == 1
+        assert rows_of(writer.paths.database) == writer.expected()
 
 
 class TestFilesThatCannotBeUsed:
