@@ -118,9 +118,16 @@ _nested: Final[Cache[tuple[Scope, Scope], Scope]] = Cache(4_096)
 _current: ContextVar[Scope] = ContextVar("otel_atm.scope", default=NOBODY)
 current_scope = _current.get
 
-# The blocks entered in this context: (block, scope outside of it, the blocks outside of it).
-_Entered = tuple["context", Scope, "_Entered | None"]
-_entered: ContextVar[_Entered | None] = ContextVar("otel_atm.entered", default=None)
+# The blocks entered in this context, outermost first, each with the scope outside of it.
+_entered: ContextVar[tuple[tuple[context, Scope], ...]] = ContextVar("otel_atm.entered", default=())
+
+
+def _nest(outer: Scope, inner: Scope) -> Scope:
+    both = _nested.get((outer, inner))
+    if both is None:
+        both = outer | inner
+        _nested.put((outer, inner), both)
+    return both
 
 
 class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"):
@@ -143,12 +150,9 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
         self._added = Scope(tags=tags, **keys)
 
     def __enter__(self) -> Scope:
-        pair = _current.get(), self._added
-        scope = _nested.get(pair)
-        if scope is None:
-            scope = pair[0] | pair[1]
-            _nested.put(pair, scope)
-        _entered.set((self, pair[0], _entered.get()))
+        outside = _current.get()
+        scope = _nest(outside, self._added)
+        _entered.set((*_entered.get(), (self, outside)))
         _current.set(scope)
         return scope
 
@@ -158,14 +162,20 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        latest = _entered.get()
-        if latest is None or latest[0] is not self:
+        entered = _entered.get()
+        places = [place for place, (block, _) in enumerate(entered) if block is self]
+        if not places:
             # An abandoned async generator is closed in another context than it was entered in.
             # That context never saw our scope, so there is nothing to take back.
             return
-        _, outside, outer = latest
-        _entered.set(outer)
-        _current.set(outside)
+        # Mostly the last one; but a generator may be closed inside of a block entered after it.
+        place = places[-1]
+        scope, left = entered[place][1], list(entered[:place])
+        for block, _ in entered[place + 1 :]:
+            left.append((block, scope))
+            scope = _nest(scope, block._added)
+        _entered.set(tuple(left))
+        _current.set(scope)
 
     async def __aenter__(self) -> Scope:
         return self.__enter__()

@@ -249,7 +249,10 @@ class Gate:
         surplus = max(1, self.MAX_OPEN // 10) if full else 0  # many at once, not one a call
         for place, call in enumerate(list(self._open.values())):
             if everything or call.opened_ns <= oldest_ns or place < surplus:
-                self._lose(call)
+                try:
+                    self._lose(call)
+                except Exception as error:  # noqa: BLE001 - nobody else's call may suffer from it
+                    self.trouble.note("expire", error)
 
     def after_fork(self) -> None:
         """In a forked child: what is in flight belongs to the parent, and totals start at zero."""

@@ -42,8 +42,8 @@ class Attribution:
     def __init__(self, gate: Gate, baggage_keys: Iterable[str] = ()) -> None:
         self._gate = gate
         self._baggage_keys = check_baggage_keys(baggage_keys)
-        self._resource: Resource | None = None
-        self._resource_scope = NOBODY
+        # The last resource seen, with its scope: one field, so that no thread sees half of it.
+        self._resource: tuple[Resource | None, Scope] = (None, NOBODY)
 
     def take_from_baggage(self, keys: Iterable[str]) -> None:
         """Take other scope keys from baggage, from now on."""
@@ -64,7 +64,7 @@ class Attribution:
         `otel_atm.context` tells who pays: then the answer is remembered on that scope.
         """
         scope, key = current_scope(), None
-        if _KIND in attributes and resource is self._resource and _PAYS.isdisjoint(attributes):
+        if _KIND in attributes and resource is self._resource[0] and _PAYS.isdisjoint(attributes):
             get = attributes.get
             key = self._gate.generation, attributes[_KIND], get(_PROVIDER), get(_MODEL)
             found: tuple[Plan, Emitter] | None = scope.memo.get(key)
@@ -90,10 +90,11 @@ class Attribution:
     def _scope(
         self, resource: Resource, attributes: Mapping[str, Any], context: Context | None
     ) -> Scope:
-        if resource is not self._resource:
-            self._resource_scope, self._resource = _of_resource(resource), resource
+        latest, base = self._resource
+        if resource is not latest:
+            base = _of_resource(resource)
+            self._resource = resource, base
             self._gate.renew_generation()  # what is remembered is of another resource
-        base = self._resource_scope
         if self._baggage_keys:
             base = base | self._of_baggage(context)
         return base | _of_attributes(attributes, SPAN_SCOPE)

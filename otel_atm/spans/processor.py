@@ -28,6 +28,7 @@ from otel_atm.spans.reading import read_text, read_tokens
 from otel_atm.spans.sdk import best_access
 
 _SOURCE: Final = "span"
+_A_DAY_S: Final = 86_400
 
 
 class GateProcessor(SpanProcessor):
@@ -65,7 +66,7 @@ class GateProcessor(SpanProcessor):
             above = self._spans.get(parent_id) if parent_id is not None else None
             if known is None or self._retired:
                 if above is not None:  # so that a span below this one still finds the call above
-                    self._spans[span_id] = above[0], None
+                    self._remember(span_id, above[0], None)
                 return
             plan, emitter = known
             call = self._gate.begin(
@@ -73,9 +74,7 @@ class GateProcessor(SpanProcessor):
             )
             if call.refusal is not None:
                 self._refuse(span, call, call.refusal)
-            if len(self._spans) >= self.MAX_SPANS:
-                self._forget_oldest()
-            self._spans[span_id] = call, emitter
+            self._remember(span_id, call, emitter)
             self._write(span, plan.span_attributes, call.id)
         except TokenQuotaExceeded:
             raise
@@ -152,9 +151,12 @@ class GateProcessor(SpanProcessor):
             self._gate.trouble.note("on_start", error)
         raise refusal
 
-    def _forget_oldest(self) -> None:
-        for oldest in list(islice(self._spans, self.MAX_SPANS // 10)):
-            self._spans.pop(oldest, None)
+    def _remember(self, span_id: int, call: Call, emitter: Emitter | None) -> None:
+        spans = self._spans
+        if len(spans) >= self.MAX_SPANS:
+            for oldest in list(islice(spans, self.MAX_SPANS // 10)):
+                spans.pop(oldest, None)
+        spans[span_id] = call, emitter
 
     def _end(
         self,
@@ -251,4 +253,6 @@ def _is_partial(call: Call, emitter: Emitter, attributes: Mapping[str, Any], fai
 
 
 def _microseconds(seconds: object) -> int | None:
-    return int(seconds * 1e6) if isinstance(seconds, float) and seconds >= 0 else None
+    if isinstance(seconds, int | float) and 0 <= seconds < _A_DAY_S:  # no NaN, no infinity
+        return int(seconds * 1e6)
+    return None

@@ -630,7 +630,7 @@ class TestBugsOfOurs:
         self.everything(bench, 2)
         assert len(bench.exported) == 8
         counts = bench.gate.trouble.counts
-        assert counts.keys() <= {"on_start", "on_end"}
+        assert counts.keys() <= {"on_start", "on_end", "expire"}
         assert sum(counts.values()) >= 2
         assert [record.levelno for record in caplog.records] == [logging.ERROR] * len(counts)
         assert "RuntimeError at" in caplog.text

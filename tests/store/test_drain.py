@@ -153,7 +153,8 @@ class TestDyingOnTheWay:
             drain(writer.paths)
             statements = next(moments)
         assert statements > 10
-        deaths = range(statements - 1, -1, -2)  # the commit, and every other step before it
+        last = range(statements - 5, statements)  # the commit, and the steps right before it
+        deaths = [*range(0, statements - 5, 2), *last]
         for death in deaths:
             spooled(writer, 2)
             waiting = writer.segments()
