@@ -12,8 +12,11 @@ STATUSES: Final = ("ok", "error", "cancelled", "lost")
 DECISIONS: Final = ("allowed", "refused")
 SOURCES: Final = ("span",)
 
-#: The longest value kept among an event's attributes, in characters.
+#: The longest text kept in a column, and among an event's attributes, in characters.
+TEXT_LENGTH: Final = 1_024
 ATTRIBUTE_LENGTH: Final = 256
+#: The most custom keys, and the most tags, that an event keeps.
+MOST_KEYS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from otel_atm.errors import TokenQuotaExceeded
-from otel_atm.event import ATTRIBUTE_LENGTH, UsageEvent
+from otel_atm.event import ATTRIBUTE_LENGTH, MOST_KEYS, TEXT_LENGTH, UsageEvent
 from otel_atm.gate.plan import Plan
 from otel_atm.ledger import Hold
 from otel_atm.scope import COLUMN_KEYS
@@ -138,12 +138,31 @@ class Call:
         self.spans.discard(span_id)
         return not self.spans
 
+    def texts(self) -> dict[str, str | None]:
+        """The columns that say who, where and what."""
+        kind, get = self.plan.kind, self.plan.kind.scope.get
+        columns = {
+            "service": get("service"),
+            "app": get("app"),
+            "env": get("env"),
+            "team": get("team"),
+            "user_id": get("user"),
+            "session_id": get("session"),
+            "provider": kind.provider,
+            "model": kind.model,
+            "operation": kind.operation,
+        }
+        return {column: text and text[:TEXT_LENGTH] for column, text in columns.items()}
+
+    def tags(self) -> tuple[str, ...]:
+        """The payer's."""
+        return tuple(tag[:ATTRIBUTE_LENGTH] for tag in self.plan.kind.scope.tags[:MOST_KEYS])
+
     def attributes(self) -> dict[str, str | int]:
         """The allow-list, and the payer's custom keys."""
+        custom = [item for item in self.plan.kind.scope.items() if item[0] not in COLUMN_KEYS]
         found: dict[str, str | int] = {
-            key: value[:ATTRIBUTE_LENGTH]
-            for key, value in self.plan.kind.scope.items()
-            if key not in COLUMN_KEYS
+            key[:ATTRIBUTE_LENGTH]: value[:ATTRIBUTE_LENGTH] for key, value in custom[:MOST_KEYS]
         }
         if self.outcome.error_type:
             found[ERROR_TYPE] = self.outcome.error_type
@@ -155,8 +174,7 @@ class Call:
 
     def event(self) -> UsageEvent:
         """The row."""
-        kind, tokens, outcome = self.plan.kind, self.tokens, self.outcome
-        get = kind.scope.get
+        tokens, outcome = self.tokens, self.outcome
         return UsageEvent(
             event_id=self.id,
             ts_us=self.opened_ns // 1000,
@@ -164,15 +182,7 @@ class Call:
             span_id=f"{self.span_id:016x}" if self.span_id else None,
             duration_us=self.duration_us,
             ttft_us=self.ttft_us,
-            service=get("service"),
-            app=get("app"),
-            env=get("env"),
-            team=get("team"),
-            user_id=get("user"),
-            session_id=get("session"),
-            provider=kind.provider,
-            model=kind.model,
-            operation=kind.operation,
+            **self.texts(),
             status=outcome.status,
             decision=outcome.decision,
             budget=outcome.budget,
@@ -188,7 +198,7 @@ class Call:
             price_version=None,
             estimated=outcome.estimated,
             source=self.source,
-            tags=kind.scope.tags,
+            tags=self.tags(),
             attributes=self.attributes(),
             revision=outcome.revision,
         )

@@ -91,6 +91,10 @@ AGENT_FRAMEWORK: Final = Emitter(
 #: In the order in which they are asked.
 EMITTERS: Final = (GEN_AI, OPEN_INFERENCE, AGENT_FRAMEWORK)
 
+#: How the scopes of instrumentations begin that are built on opentelemetry-util-genai: they say
+#: `gen_ai.request.stream` once the answer has begun, and finish reasons once it is whole.
+UTIL_GENAI: Final = "opentelemetry.instrumentation.genai."
+
 #: Instrumentation scopes, by how they begin, that catch what `on_start` raises, log it and send the
 #: call: anthropic/_tracing.py, openinference/instrumentation/*/_request.py,
 #: langchain_core/callbacks/manager.py, logfire/_internal/main.py.

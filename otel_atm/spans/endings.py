@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import Event
 
 from otel_atm import semconv as sc
 from otel_atm.gate import Ending
+from otel_atm.spans.emitters import UTIL_GENAI, Emitter
 
 #: Errors that cost nothing, by the last name of their class or by the provider's own type: an HTTP
 #: status, no connection, or a refusal. But where an answer had begun, it broke in the midst of it.
@@ -78,17 +79,48 @@ _HTTP_ERROR: Final = re.compile(r"[45]\d\d")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w.]{0,127}|\d{1,6}")
 
 
-def ending_of(attributes: Mapping[str, Any], events: Sequence[Event]) -> Ending:
-    """The ending of a span with status ERROR, or with ``error.type``."""
+def ending_of(attributes: Mapping[str, Any], events: Sequence[Event], scope: str = "") -> Ending:
+    """The ending of a span with status ERROR, or with ``error.type``.
+
+    Args:
+        attributes: of the span, at its end.
+        events: of the span; the last exception among them tells where ``error.type`` does not.
+        scope: the name of its instrumentation scope.
+    """
     error_type = attributes.get(sc.ERROR_TYPE) or _exception_type(events)
     if not isinstance(error_type, str) or not _IDENTIFIER.fullmatch(error_type):
         error_type = "_OTHER"  # text that is no identifier may quote a prompt
     last_name = error_type.rpartition(".")[2]
     code = attributes.get(sc.HTTP_STATUS_CODE)
-    answered = code in _HTTP_ANSWERS or not _OF_ANSWER.isdisjoint(attributes)
     known = last_name in FREE or _HTTP_ERROR.fullmatch(error_type) or code in _HTTP_ERRORS
-    free = not answered and bool(known)
+    free = bool(known) and not _had_begun(attributes, scope)
     return Ending("cancelled" if last_name in CANCELLED else "error", error_type, free)
+
+
+def is_partial(
+    attributes: Mapping[str, Any], emitter: Emitter, scope: str, *, failed: bool
+) -> bool:
+    """Whether the usage that a span reports is not all, since the answer broke off.
+
+    Args:
+        attributes: of the span, at its end.
+        emitter: its convention.
+        scope: the name of its instrumentation scope.
+        failed: whether the call failed.
+    """
+    if not any(key in attributes for key in emitter.output):
+        return True
+    streamed = scope.startswith(UTIL_GENAI) and bool(attributes.get(sc.GEN_AI_REQUEST_STREAM))
+    return (failed or streamed) and sc.GEN_AI_FINISH_REASONS not in attributes
+
+
+def _had_begun(attributes: Mapping[str, Any], scope: str) -> bool:
+    """Whether any of the answer had come."""
+    return (
+        attributes.get(sc.HTTP_STATUS_CODE) in _HTTP_ANSWERS
+        or not _OF_ANSWER.isdisjoint(attributes)
+        or (scope.startswith(UTIL_GENAI) and sc.GEN_AI_REQUEST_STREAM in attributes)
+    )
 
 
 def _exception_type(events: Sequence[Event]) -> object:

@@ -17,13 +17,12 @@ from otel_atm.semconv import (
     ATM_CALL_ID,
     ATM_DECISION,
     ERROR_TYPE,
-    GEN_AI_FINISH_REASONS,
     GEN_AI_RESPONSE_ID,
     GEN_AI_TIME_TO_FIRST_CHUNK,
 )
 from otel_atm.spans.attribution import Attribution
 from otel_atm.spans.emitters import KINDS, Emitter, recognise
-from otel_atm.spans.endings import ending_of
+from otel_atm.spans.endings import ending_of, is_partial
 from otel_atm.spans.reading import read_text, read_tokens
 from otel_atm.spans.sdk import best_access
 
@@ -167,15 +166,18 @@ class GateProcessor(SpanProcessor):
         failed: bool,
     ) -> None:
         failed = failed or ERROR_TYPE in attributes
+        scope = span.instrumentation_scope.name if span.instrumentation_scope else ""
         if failed:
-            ending = ending_of(attributes, span.events)
+            ending = ending_of(attributes, span.events, scope)
             if call.ending is None or (call.ending.free and not ending.free):
                 call.ending = ending
         tokens = read_tokens(emitter, attributes)
         if tokens is not None:
             if call.told is None:
                 call.told, call.response_id = tokens, attributes.get(GEN_AI_RESPONSE_ID)
-                call.partial = _is_partial(call, emitter, attributes, failed)
+                call.partial = call.plan.kind.operation != "embeddings" and is_partial(
+                    attributes, emitter, scope, failed=failed
+                )
             elif self._is_another(call, attributes):
                 self._part(call, emitter, span, attributes, tokens)
                 return
@@ -242,14 +244,6 @@ class GateProcessor(SpanProcessor):
             call.duration_us = (span.end_time - span.start_time) // 1000
         failed = span.status.status_code is StatusCode.ERROR
         self._end(call, emitter, span, attributes, failed)
-
-
-def _is_partial(call: Call, emitter: Emitter, attributes: Mapping[str, Any], failed: bool) -> bool:
-    """Whether an answer broke off before all of its usage came."""
-    if call.plan.kind.operation == "embeddings":
-        return False  # which have no output
-    told_output = any(key in attributes for key in emitter.output)
-    return not told_output or (failed and GEN_AI_FINISH_REASONS not in attributes)
 
 
 def _microseconds(seconds: object) -> int | None:

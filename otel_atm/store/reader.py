@@ -104,7 +104,9 @@ class Reader:
         except (OSError, StoreError, duckdb.Error) as error:
             if not self._paths.database.exists():
                 raise StoreError(f"{self._paths.database} cannot be written: {error}") from error
-            _logger.warning("otel-atm: answering without the newest events: %s", error)
+            # Of DuckDB's errors only the type: they may quote a line, and so a user.
+            reason = type(error).__name__ if isinstance(error, duckdb.Error) else error
+            _logger.warning("otel-atm: answering without the newest events: %s", reason)
 
 
 def _check(query: str) -> None:

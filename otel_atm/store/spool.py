@@ -150,15 +150,10 @@ class Spool:
 
 
 def _head_line(number: int, call: Call) -> bytes:
-    kind, scope, outcome = call.plan.kind, call.plan.kind.scope, call.outcome
+    outcome = call.outcome
     head = _dumps(
         {
-            **{key: scope.get(key) for key in ("service", "app", "env", "team")},
-            "user_id": scope.get("user"),
-            "session_id": scope.get("session"),
-            "provider": kind.provider,
-            "model": kind.model,
-            "operation": kind.operation,
+            **call.texts(),
             "status": outcome.status,
             "decision": outcome.decision,
             "budget": outcome.budget,
@@ -167,7 +162,7 @@ def _head_line(number: int, call: Call) -> bytes:
             "estimated": outcome.estimated,
             "revision": outcome.revision,
             "source": call.source,
-            "tags": scope.tags,
+            "tags": call.tags(),
             "attributes": call.attributes(),
         }
     )
