@@ -112,8 +112,10 @@ def swallows(scope: str) -> bool:
     return scope.startswith(SWALLOWERS)
 
 
-#: The attributes that say what a span is; one without them is no call when it ends.
+#: The attributes that say what a span is, and the scopes whose spans tell by their names: a span
+#: with neither is no call.
 KINDS: Final = frozenset(emitter.kind for emitter in EMITTERS)
+NAMED: Final = frozenset(emitter.scope for emitter in EMITTERS if emitter.scope is not None)
 
 # (attribute, its value → what the span is), for the loop of every span start
 _BY_KIND: Final = tuple(

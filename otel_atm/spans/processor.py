@@ -21,7 +21,7 @@ from otel_atm.semconv import (
     GEN_AI_TIME_TO_FIRST_CHUNK,
 )
 from otel_atm.spans.attribution import Attribution
-from otel_atm.spans.emitters import KINDS, Emitter, recognise
+from otel_atm.spans.emitters import KINDS, NAMED, Emitter, recognise
 from otel_atm.spans.endings import ending_of, is_partial
 from otel_atm.spans.reading import read_text, read_tokens
 from otel_atm.spans.sdk import best_access
@@ -59,10 +59,12 @@ class GateProcessor(SpanProcessor):
         """
         try:
             attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
-            known = self._attribution.attribute(
-                span, attributes, scope_name, resource, parent_context
-            )
             above = self._spans.get(parent_id) if parent_id is not None else None
+            known = None
+            if not KINDS.isdisjoint(attributes) or scope_name in NAMED:
+                known = self._attribution.attribute(
+                    span, attributes, scope_name, resource, parent_context
+                )
             if known is None or self._retired:
                 if above is not None:  # so that a span below this one still finds the call above
                     self._remember(span_id, above[0], None)

@@ -355,7 +355,9 @@ class TestStrangeText:
         assert [row["user_id"] for row in rows[::2]] == [
             text[:TEXT_LENGTH] or None for text in STRANGE
         ]
-        assert [row["model"] for row in rows[::2]] == [text or "m" for text in STRANGE]
+        assert [row["model"] for row in rows[::2]] == [
+            text[:TEXT_LENGTH] or "m" for text in STRANGE
+        ]
         assert [row["attributes"].get("department") for row in rows[::2]] == [
             text[:256] or None for text in STRANGE
         ]
