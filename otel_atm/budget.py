@@ -102,6 +102,8 @@ def read_budgets(budgets: Iterable[Budget | str]) -> tuple[Budget, ...]:
         raise BudgetError(
             f"budgets={budgets!r}: give a list of budgets; budget files come in a later version"
         )
+    if isinstance(budgets, Mapping) or not isinstance(budgets, Iterable):
+        raise BudgetError(f"budgets={budgets!r}: expected a list of budgets or their texts")
     read: dict[object, Budget] = {}
     for given in budgets:
         budget = Budget(given) if isinstance(given, str) else given

@@ -45,7 +45,7 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_AMOUNT: Final = re.compile(r"(\d[\d_,]*(?:\.\d+)?)([a-zA-Z]*)")
+_AMOUNT: Final = re.compile(r"((?:\d{1,3}(?:,\d{3})+|\d[\d_]*)(?:\.\d+)?)([a-zA-Z]*)")
 _WORD: Final = re.compile(r'[^\s/,="]+')
 _T = TypeVar("_T")
 

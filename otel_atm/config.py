@@ -10,12 +10,13 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 
 from otel_atm.budget import Budget, read_budgets
+from otel_atm.budget_text import MAX_LIMIT
 from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Gate
 from otel_atm.ledger import Ledger, MemoryLedger
 from otel_atm.metrics import Metrics
 from otel_atm.spans.attribution import check_baggage_keys
-from otel_atm.spans.emitters import swallows
+from otel_atm.spans.emitters import are_siblings, swallows
 from otel_atm.store.store import Store, read_store
 from otel_atm.trouble import Trouble
 
@@ -47,7 +48,7 @@ class Settings:
         Raises:
             ConfigurationError: quotes the setting that cannot be used.
         """
-        if type(default_hold) is not int or default_hold < 1:
+        if type(default_hold) is not int or not 1 <= default_hold <= MAX_LIMIT:
             raise ConfigurationError(f"default_hold={default_hold!r}: expected tokens, at least 1")
         _check_ledger(ledger)
         keys = check_baggage_keys(baggage_keys)
@@ -73,6 +74,7 @@ class Assembly:
             sinks=self._sinks(),
             trouble=trouble,
             swallows=swallows,
+            are_siblings=are_siblings,
         )
         self._metrics = Metrics(self.gate, self.store, meter_provider)
 

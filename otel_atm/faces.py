@@ -20,6 +20,7 @@ from otel_atm.ledger import Ledger
 from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.reader import Reader
 from otel_atm.store.store import Store
+from otel_atm.trouble import logger
 
 
 class TokenSpanProcessor(GateProcessor):
@@ -109,10 +110,10 @@ class Handle:
     def shutdown(self) -> None:
         """End it: flush, and stop metering. `init` may be called again."""
         global _handle
-        self._processor.retire()
         with _init_lock:
             if _handle is self:
                 _handle = None
+        self._processor.retire()
 
     def _join(self, provider: TracerProvider) -> None:
         if provider not in self._providers:
@@ -154,6 +155,7 @@ def init(
     global _handle
     settings = Settings.of(budgets, ledger, store, default_hold, baggage_keys)
     with _init_lock:
+        _warn_if_disabled(settings)
         # What can fail comes first; then both are made global, or nothing is.
         joined = _tracer_provider(provider)
         meters = _new_meter_provider() if meter_provider is None else None
@@ -186,17 +188,24 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
     return Reader(path)
 
 
-_init_lock: Final = threading.Lock()
+_init_lock = threading.Lock()
 _handle: Handle | None = None
 _processors: weakref.WeakSet[TokenSpanProcessor] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
+    global _init_lock
+    _init_lock = threading.Lock()
     for processor in list(_processors):
         processor.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _warn_if_disabled(settings: Settings) -> None:
+    if settings.budgets and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        logger.warning("otel-atm: OTEL_SDK_DISABLED=true: there are no spans, so budgets are idle")
 
 
 _NO_PROVIDER: Final = trace.ProxyTracerProvider

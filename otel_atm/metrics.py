@@ -5,8 +5,9 @@ Adding to a counter costs more than half a span; these cost nothing until a read
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 
@@ -17,6 +18,9 @@ from otel_atm.ledger import Balance
 
 #: What `atm.budget.scopes` tells apart; alert thresholds come with alerts.
 STATES = ("ok", "exhausted")
+
+#: Instruments are read one after the other; those of one collection show the same moment.
+_FRESH_S: Final = 0.1
 
 
 class Spooling(Protocol):
@@ -29,6 +33,26 @@ class Spooling(Protocol):
     def drain_delay_s(self) -> float:
         """For how long."""
         ...
+
+
+class _Summary:
+    """Of all payers of one budget: the largest amounts, and how many are in each state."""
+
+    __slots__ = ("exhausted", "held", "ok", "used", "utilization")
+
+    def __init__(self) -> None:
+        self.used = self.held = self.ok = self.exhausted = 0
+        self.utilization = 0.0
+
+    def add(self, balance: Balance) -> None:
+        spent = balance.used + balance.held
+        self.used = max(self.used, balance.used)
+        self.held = max(self.held, balance.held)
+        self.utilization = max(self.utilization, spent / balance.limit)
+        if spent >= balance.limit:
+            self.exhausted += 1
+        else:
+            self.ok += 1
 
 
 class Metrics:
@@ -44,6 +68,7 @@ class Metrics:
         self, gate: Gate, store: Spooling | None, meter_provider: MeterProvider | None = None
     ) -> None:
         self._gate, self.store = gate, store
+        self._summary: tuple[float, dict[str, _Summary]] = (0.0, {})
         self._closed = False
         meter = get_meter(sc.METER_NAME, __version__, meter_provider)
         for name, unit, description, observe in self._counters():
@@ -111,35 +136,34 @@ class Metrics:
             yield Observation(budget.limit, {sc.ATM_BUDGET_NAME: budget.label})
 
     def _used(self) -> Iterator[Observation]:
-        return self._largest(lambda balance: balance.used)
+        return self._of_budgets(lambda summary: summary.used)
 
     def _held(self) -> Iterator[Observation]:
-        return self._largest(lambda balance: balance.held)
+        return self._of_budgets(lambda summary: summary.held)
 
     def _utilization(self) -> Iterator[Observation]:
-        return self._largest(lambda balance: (balance.used + balance.held) / balance.limit)
+        return self._of_budgets(lambda summary: summary.utilization)
 
-    def _largest(self, measure: Callable[[Balance], float]) -> Iterator[Observation]:
-        largest: dict[str, float] = {budget.label: 0 for budget in self._gate.budgets}
-        for label, balance in self._balances():
-            largest[label] = max(largest[label], measure(balance))
-        for label, value in largest.items():
-            yield Observation(value, {sc.ATM_BUDGET_NAME: label})
-
-    def _balances(self) -> Iterator[tuple[str, Balance]]:
-        """Of the budgets that there are now; a ledger remembers older ones."""
-        labels = {budget.label for budget in self._gate.budgets}
-        for balance in self._gate.ledger.balances():
-            if balance.key.budget.label in labels:
-                yield balance.key.budget.label, balance
+    def _of_budgets(self, measure: Callable[[_Summary], float]) -> Iterator[Observation]:
+        for label, summary in self._summaries().items():
+            yield Observation(measure(summary), {sc.ATM_BUDGET_NAME: label})
 
     def _scopes(self) -> Iterator[Observation]:
-        scopes = {(budget.label, state): 0 for budget in self._gate.budgets for state in STATES}
-        for label, balance in self._balances():
-            state = "exhausted" if balance.used + balance.held >= balance.limit else "ok"
-            scopes[label, state] += 1
-        for (label, state), number in scopes.items():
-            yield Observation(number, {sc.ATM_BUDGET_NAME: label, "state": state})
+        for label, summary in self._summaries().items():
+            for state, number in zip(STATES, (summary.ok, summary.exhausted), strict=True):
+                yield Observation(number, {sc.ATM_BUDGET_NAME: label, "state": state})
+
+    def _summaries(self) -> dict[str, _Summary]:
+        """Each budget's, in one pass over its payers for all instruments of a collection."""
+        made_at, summaries = self._summary
+        if time.monotonic() - made_at > _FRESH_S:
+            summaries = {budget.label: _Summary() for budget in self._gate.budgets}
+            for balance in self._gate.ledger.balances():
+                summary = summaries.get(balance.key.budget.label)
+                if summary is not None:  # a ledger remembers budgets that are gone
+                    summary.add(balance)
+            self._summary = time.monotonic(), summaries
+        return summaries
 
     def _spool_bytes(self) -> Iterator[Observation]:
         if self.store is not None:

@@ -80,10 +80,19 @@ def _scope_of(keys: dict[str, str], tags: tuple[str, ...]) -> Scope:
     return Scope(tags=tags, **keys)
 
 
+#: Names of columns, and of others' keys, that somebody may take for ours.
+_MISTAKEN: Final = {
+    "user_id": "user",
+    "username": "user",
+    "session_id": "session",
+    "app_id": "app",
+}
 _ABSENT: Final[tuple[object, ...]] = (None, "")
 
 
 def _text(key: str, value: object) -> str:
+    if key in _MISTAKEN:
+        raise ConfigurationError(f"{key}={value!r}: the key is {_MISTAKEN[key]!r}")
     if key in CALL_KEYS:
         raise ConfigurationError(f"{key}={value!r}: a scope cannot set {key!r}, the call brings it")
     if isinstance(value, str):

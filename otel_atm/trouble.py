@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from otel_atm.errors import StoreError
+
 logger: Final = logging.getLogger("otel_atm")
 
 
@@ -41,6 +43,8 @@ class Trouble:
 
 
 def _describe(error: BaseException) -> str:
+    if isinstance(error, StoreError):
+        return str(error)  # our own sentence: paths and what to do
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

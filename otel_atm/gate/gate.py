@@ -50,6 +50,8 @@ class Gate:
         trouble: where failures of sinks go.
         swallows: tells of an emitter whether it passes over a refusal and sends the call. Such a
             call is let through, since a call that is refused and sent is counted nowhere.
+        are_siblings: tells of two emitters whether spans that nothing but the context links may
+            be of one call.
     """
 
     #: The most calls that are open at once; past it the oldest are written off as lost.
@@ -66,11 +68,12 @@ class Gate:
         sinks: Sequence[Sink] = (),
         trouble: Trouble | None = None,
         swallows: Callable[[str], bool] = lambda _: False,
+        are_siblings: Callable[[str, str], bool] = lambda _, __: True,
     ) -> None:
         self.ledger = ledger
         self.totals = Totals()
         self.trouble = trouble or Trouble()
-        self._clock, self._swallows = clock, swallows
+        self._clock, self._swallows, self._are_siblings = clock, swallows, are_siblings
         self._ttl_ns = int(ttl_s * SECOND_NS)
         self._ids = EventIds()
         self._warned: set[str] = set()  # emitters that cannot refuse; there are few
@@ -190,11 +193,7 @@ class Gate:
         given, made = tokens[0], tokens[1]
         self.ledger.settle(call.hold, (given + made, given, made, 1), call.plan.total)
         self._finished.append(call)
-        for sink in self._sinks:
-            try:
-                sink(call)
-            except Exception as error:  # noqa: BLE001 - a sink must not reach the application
-                self.trouble.note("sink", error, dropped=call.outcome.calls)
+        self._emit(call)
 
     def release(self, call: Call, status: str = "error", error_type: str | None = None) -> None:
         """Give back what is held for a call that cost nothing, requests too, and write its row."""
@@ -279,6 +278,7 @@ class Gate:
                 and call.id in self._open  # this gate's
                 and now_ns - call.opened_ns <= max_age_ns
                 and _compatible(call.plan.kind, plan.kind)
+                and (call is ancestor or self._are_siblings(call.emitters[-1], emitter))
             ):
                 return call
         return None
@@ -315,6 +315,8 @@ class Gate:
 
     def _lose(self, call: Call) -> None:
         self.settle(call, call.told, "lost")
+        if call.outcome.status != "lost":
+            return  # it has just ended by itself
         for stale in list(islice(self._lost, max(0, len(self._lost) - _MAX_LOST))):
             self._lost.pop(stale, None)
         self._lost[call.id] = call

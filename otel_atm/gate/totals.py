@@ -29,7 +29,7 @@ class Totals:
 
     def renew(self) -> None:
         """Start at zero, with a new lock: in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a span may end within, by the garbage collector
         self._totals: dict[Labels | None, Total] = {}
         self._unmetered = 0
 

@@ -118,6 +118,10 @@ class MemoryAccounts:
 class MemoryLedger:
     """See `otel_atm.ledger.Ledger`. Cost does not depend on the number of payers or budgets.
 
+    Its lock may be taken again by the thread that has it: the garbage collector may close an
+    abandoned stream, and so settle its call, wherever something is allocated, in here too. What
+    reads and writes an account does so in one line, in which nothing is allocated.
+
     Args:
         clock: nanoseconds since the Unix epoch.
     """
@@ -126,7 +130,7 @@ class MemoryLedger:
         self._clock = clock
         self._books: dict[object, _Book] = {}  # identity of a budget → its book
         self._turn = 0  # counts the windows that have begun: none of them begins twice
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def accounts(self, keys: Sequence[Key]) -> MemoryAccounts:
         """See `Ledger.accounts`."""
@@ -183,17 +187,17 @@ class MemoryLedger:
     def balances(self) -> list[Balance]:
         """See `Ledger.balances`. Accounts whose window is over are left out."""
         now_ns = self._clock()
-        with self._lock:
-            return [
-                account.balance()
+        with self._lock:  # not for long: there may be very many
+            found = [
+                list(book.accounts.values())
                 for book in self._books.values()
                 if now_ns < book.period.end_ns
-                for account in book.accounts.values()
             ]
+        return [account.balance() for accounts in found for account in accounts]
 
     def after_fork(self) -> None:
         """See `Ledger.after_fork`. What was settled stays: a child has its parent's past."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for book in self._books.values():
             for account in book.accounts.values():
                 account.room += account.held

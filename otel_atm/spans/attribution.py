@@ -67,7 +67,10 @@ class Attribution:
         if _KIND in attributes and resource is self._resource[0] and _PAYS.isdisjoint(attributes):
             get = attributes.get
             key = self._gate.generation, attributes[_KIND], get(_PROVIDER), get(_MODEL)
-            found: tuple[Plan, Emitter] | None = scope.memo.get(key)
+            try:
+                found: tuple[Plan, Emitter] | None = scope.memo.get(key)
+            except TypeError:
+                found = key = None  # not a text, nor anything that could be one
             if found is not None:
                 return found
         known = recognise(attributes, scope_name, span.name)
@@ -110,10 +113,13 @@ def check_baggage_keys(keys: Iterable[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: one cannot.
     """
-    if isinstance(keys, str):
-        raise ConfigurationError(f"baggage_keys={keys!r}: expected a list of keys, e.g. [{keys!r}]")
+    given: object = keys
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigurationError(f"baggage_keys={keys!r}: expected a list of keys, e.g. ['user']")
     keys = tuple(keys)
     for key in keys:
+        if not key.isidentifier():
+            raise ConfigurationError(f"baggage_keys: {key!r} is no scope key")
         if key in (*CALL_KEYS, "tags"):
             raise ConfigurationError(f"baggage_keys: {key!r} does not say who pays")
     return keys

@@ -107,6 +107,21 @@ SWALLOWERS: Final = (
 )
 
 
+def are_siblings(one: str, other: str) -> bool:
+    """Whether spans of two instrumentation scopes, neither above the other, may be of one call.
+
+    Where nothing but the context links them: a client that makes its own spans under an
+    instrumentation whose spans are not current (Traceloop's, OpenInference's streams), and
+    OpenInference's spans of a framework and of its client.
+    """
+    return any(scope.startswith("com.anthropic.sdk") for scope in (one, other)) or (
+        one.startswith(_OPEN_INFERENCE) and other.startswith(_OPEN_INFERENCE)
+    )
+
+
+_OPEN_INFERENCE: Final = "openinference.instrumentation."
+
+
 def swallows(scope: str) -> bool:
     """Whether an instrumentation scope passes over a refusal."""
     return scope.startswith(SWALLOWERS)
@@ -142,7 +157,7 @@ def recognise(attributes: Mapping[str, Any], scope: str, name: str) -> Recognise
     for key, calls in _BY_KIND:
         kind = attributes.get(key)
         if kind is not None:
-            return calls.get(kind)
+            return calls.get(kind) if isinstance(kind, str) else None
     if scope in _BY_NAME:
         for start, recognised in _BY_NAME[scope]:
             if name.startswith(start):

@@ -23,11 +23,12 @@ from otel_atm.semconv import (
 from otel_atm.spans.attribution import Attribution
 from otel_atm.spans.emitters import KINDS, NAMED, Emitter, recognise
 from otel_atm.spans.endings import ending_of, is_partial
-from otel_atm.spans.reading import read_text, read_tokens
+from otel_atm.spans.reading import MOST_TOKENS, read_text, read_tokens
 from otel_atm.spans.sdk import best_access
 
 _SOURCE: Final = "span"
 _A_DAY_S: Final = 86_400
+_A_YEAR_US: Final = 366 * _A_DAY_S * 1_000_000
 
 
 class GateProcessor(SpanProcessor):
@@ -49,7 +50,6 @@ class GateProcessor(SpanProcessor):
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
         # id of an open span → the call it tells of, and how; without a how, it only lies beneath
         self._spans: dict[int, tuple[Call, Emitter | None]] = {}
-        self._retired = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Admit an LLM span.
@@ -65,7 +65,7 @@ class GateProcessor(SpanProcessor):
                 known = self._attribution.attribute(
                     span, attributes, scope_name, resource, parent_context
                 )
-            if known is None or self._retired:
+            if known is None:
                 if above is not None:  # so that a span below this one still finds the call above
                     self._remember(span_id, above[0], None)
                 return
@@ -95,12 +95,13 @@ class GateProcessor(SpanProcessor):
             if emitter is None:
                 return
             if start_ns and end_ns:
-                call.duration_us, call.ended_ns = (end_ns - start_ns) // 1000, end_ns
+                duration_us, call.ended_ns = (end_ns - start_ns) // 1000, end_ns
+                call.duration_us = duration_us if 0 <= duration_us < _A_YEAR_US else None
             get = attributes.get
             given, made = get(emitter.input[0]), get(emitter.output[0])
             if (
                 type(given) is type(made) is int
-                and given > 0 <= made
+                and 0 < given < MOST_TOKENS > made >= 0
                 and not failed
                 and call.spans is None
                 and call.plan.complete
@@ -124,8 +125,12 @@ class GateProcessor(SpanProcessor):
         return True
 
     def ignore_spans(self) -> None:
-        """Admit nothing any more: a provider cannot forget a processor."""
-        self._retired = True
+        """Admit nothing any more, but settle what was admitted.
+
+        A provider cannot forget a processor, and each span of it would cost.
+        """
+        for door in ("on_start", "_end_unknown"):
+            setattr(self, door, _look_away)
 
     def take_from_baggage(self, keys: Iterable[str]) -> None:
         """Take other scope keys from baggage, from now on."""
@@ -232,7 +237,7 @@ class GateProcessor(SpanProcessor):
         """Count a call that shows only at the end of its span that it was one."""
         _, name, trace_id, span_id, parent_id, resource = self._at_start(span)
         known = recognise(attributes, name, span.name)
-        if known is None or ATM_CALL_ID in attributes or self._retired:
+        if known is None or ATM_CALL_ID in attributes:
             return  # no call; or one that was counted: ended twice, refused, or of a parent process
         tokens = read_tokens(known.emitter, attributes)
         found = self._attribution.attribute(span, attributes, name, resource, None)
@@ -243,9 +248,14 @@ class GateProcessor(SpanProcessor):
             return
         call = self._gate.charge(plan, _SOURCE, name, trace_id, span_id)
         if span.end_time and span.start_time:
-            call.duration_us = (span.end_time - span.start_time) // 1000
+            duration_us = (span.end_time - span.start_time) // 1000
+            call.duration_us = duration_us if 0 <= duration_us < _A_YEAR_US else None
         failed = span.status.status_code is StatusCode.ERROR
         self._end(call, emitter, span, attributes, failed)
+
+
+def _look_away(*_: object, **__: object) -> None:
+    """Take no notice of a span."""
 
 
 def _microseconds(seconds: object) -> int | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from otel_atm.gate import Tokens
 from otel_atm.spans.emitters import Emitter
+
+#: No call has so many tokens; whoever says so does not know.
+MOST_TOKENS: Final = 1 << 40
 
 
 def read_tokens(emitter: Emitter, attributes: Mapping[str, Any]) -> Tokens | None:
@@ -48,8 +51,8 @@ def _count(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> int:
 
 def _integer(value: object) -> int:
     """A count ≥ 0; emitters have been seen to send floats, and -1 for unknown."""
-    if type(value) is int and value >= 0:
-        return value
-    if isinstance(value, float) and value >= 0 and value.is_integer():
+    if type(value) is int:
+        return value if 0 <= value < MOST_TOKENS else 0
+    if isinstance(value, float) and 0 <= value < MOST_TOKENS and value.is_integer():
         return int(value)
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
-from otel_atm.store.lock import locked, try_lock
+from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import SUFFIX
 from otel_atm.trouble import logger
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SCHEMA_VERSION: Final = 1
+
+#: The most segments in one transaction: each is an open file.
+_BATCH: Final = 100
 
 #: Of a segment that could not be read: nothing of it is in the DuckDB file, and nobody deletes it.
 BAD_SUFFIX: Final = ".bad"
@@ -49,14 +52,17 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
     """
     if not has_segments(paths):
         return 0
-    with locked(paths.lock, timeout_s=timeout_s), _sealed(paths.spool) as segments:
-        if not segments:
-            return 0
-        with _opened(paths.database) as connection:
-            rows = _ingest_or_set_aside(connection, segments)
-        for segment in segments:
-            segment.unlink(missing_ok=True)
-        return rows
+    rows = 0
+    with locked(paths.lock, timeout_s=timeout_s):
+        while True:
+            with _sealed(paths.spool) as segments:
+                if segments:
+                    with _opened(paths.database) as connection:
+                        rows += _ingest_or_set_aside(connection, segments)
+                    for segment in segments:
+                        segment.unlink(missing_ok=True)
+            if len(segments) < _BATCH:
+                return rows
 
 
 def create(paths: StorePaths) -> None:
@@ -86,22 +92,26 @@ def _segments(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _sealed(folder: Path) -> Iterator[list[Path]]:
-    """The sealed segments that hold something, locked so that nobody takes them for dead twice."""
-    descriptors, sealed = [], []
+    """Sealed segments that hold something, at most `_BATCH`; locked while they are taken in."""
+    descriptors: list[int] = []
+    sealed: list[Path] = []
     try:
         for segment in sorted(_segments(folder)):
-            descriptor = os.open(segment, os.O_RDWR | os.O_CLOEXEC)
-            descriptors.append(descriptor)
-            if not try_lock(descriptor):
+            if len(sealed) == _BATCH:
+                break
+            descriptor = open_locked(segment, os.O_RDWR)
+            if descriptor is None:
                 continue  # its process is writing it
             if _cut_torn_tail(descriptor):
+                descriptors.append(descriptor)
                 sealed.append(segment)
             else:
                 segment.unlink()
+                let_go(descriptor)
         yield sealed
     finally:
         for descriptor in descriptors:
-            os.close(descriptor)
+            let_go(descriptor)
 
 
 def _cut_torn_tail(descriptor: int) -> int:
@@ -135,6 +145,13 @@ def _opened(database: Path) -> Iterator[DuckDBPyConnection]:
 
 
 def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
+    tables = {
+        name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()
+    }
+    if "usage_events" in tables and "atm_schema" not in tables:
+        raise StoreError(
+            f"{database} has a table usage_events that is not otel-atm's: give it another file"
+        )
     connection.begin()
     for statement in _statements("schema.sql"):
         connection.execute(statement)

@@ -35,20 +35,49 @@ def locked(path: Path, *, shared: bool = False, timeout_s: float | None = None) 
         OSError: the file cannot be made or opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _held.add(descriptor)
     try:
         _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, path, timeout_s)
         yield
     finally:
-        os.close(descriptor)  # which lets go of the lock
+        let_go(descriptor)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Lock an open file for ourselves alone, if nobody has it."""
+def open_locked(path: Path, flags: int) -> int | None:
+    """Open a file and lock it for ourselves alone; None if somebody else has it.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        os.close(descriptor)
+        return None
+    _held.add(descriptor)
+    return descriptor
+
+
+def let_go(descriptor: int) -> None:
+    """Unlock and close. Closing alone would leave the lock to a child that was forked meanwhile."""
+    _held.discard(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+# What this process has locked. A forked child has the same open files, and would keep the locks of
+# a parent that dies; it closes them, without unlocking, which would unlock its parent's.
+_held: set[int] = set()
+
+
+def _close_inherited() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_inherited)
 
 
 def _acquire(descriptor: int, kind: int, path: Path, timeout_s: float | None) -> None:

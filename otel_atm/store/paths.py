@@ -32,7 +32,7 @@ class StorePaths:
         """
         if not str(database):
             raise ConfigurationError("store='': expected the path of a DuckDB file, or None")
-        path = Path(database).absolute()
+        path = Path(os.path.realpath(database))  # one file has one lock, whatever it is called
         if path.is_dir():
             raise ConfigurationError(f"store={str(database)!r} is a folder; expected a DuckDB file")
         return cls(path, path.with_name(path.name + ".lock"), path.with_name(path.name + ".spool"))

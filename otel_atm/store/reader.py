@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
 _logger: Final = logging.getLogger("otel_atm")
+#: How long a query waits for others' queries to end before it goes without the newest events.
+_PATIENCE_S: Final = 2.0
 
 
 class Reader:
@@ -98,7 +100,7 @@ class Reader:
 
         seal_own(self._paths.spool)
         try:
-            drain(self._paths)
+            drain(self._paths, timeout_s=_PATIENCE_S)
             if not self._paths.database.exists():  # a program that has had no call yet
                 create(self._paths)
         except (OSError, StoreError, duckdb.Error) as error:

@@ -20,6 +20,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from time import time_ns
 from typing import Any, Final
@@ -28,7 +29,7 @@ from weakref import WeakSet
 import orjson
 
 from otel_atm.gate import PLAIN, Call, Outcome, Plan
-from otel_atm.store.lock import try_lock
+from otel_atm.store.lock import let_go, open_locked
 from otel_atm.trouble import Trouble
 
 SUFFIX: Final = ".segment"
@@ -48,8 +49,33 @@ def seal_own(folder: Path) -> None:
             spool.seal()
 
 
+class _Segment:
+    """A segment that is being written.
+
+    Attributes:
+        heads: what rows have in common → the number of the head that says it.
+        numbers: for further heads.
+        size: in bytes.
+    """
+
+    __slots__ = ("descriptor", "heads", "numbers", "path", "size")
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self.descriptor, self.size = path, descriptor, 0
+        self.heads: dict[_HeadKey, int] = {}
+        self.numbers = count()
+
+    def end(self) -> None:
+        if not self.size:
+            self.path.unlink(missing_ok=True)  # a full disk must not fill up with empty files
+        let_go(self.descriptor)
+
+
 class Spool:
     """Appends events to this process's segment. A sink of the gate.
+
+    Its lock may be taken again by the thread that has it: the garbage collector may close an
+    abandoned stream, and so end a span, wherever something is allocated, in here too.
 
     Args:
         folder: of all segments; made, for the owner alone, when the first event comes.
@@ -62,89 +88,86 @@ class Spool:
     ) -> None:
         self.folder = folder
         self._trouble, self._on_open = trouble, on_open
-        self._descriptor = -1
-        self._renew()
+        self._lock = threading.RLock()
+        self._segment: _Segment | None = None
+        self._begun = False
         _spools.add(self)
 
     def append(self, call: Call) -> None:
         """Write the row of a call. When this returns, it survives the death of the process."""
         plan, trace_id = call.plan, call.trace_id
         key = plan if call.outcome is PLAIN else (plan, call.outcome)
-        begun = False
         try:
             with self._lock:
-                if self._descriptor < 0:
-                    self._descriptor = self._begin()
-                    begun = True
-                head = self._heads.get(key)
-                row = orjson.dumps(
-                    (
-                        len(self._heads) if head is None else head,
-                        call.id,
-                        call.opened_ns,
-                        trace_id >> 64,
-                        trace_id & _64_BITS,
-                        call.span_id,
-                        call.duration_us,
-                        call.ttft_us,
-                        call.tokens,
-                        0,
-                    ),
-                    option=orjson.OPT_APPEND_NEWLINE,
-                )
-                if head is None:
-                    row = _head_line(len(self._heads), call) + row
-                    self._heads[key] = len(self._heads)
-                written = os.write(self._descriptor, row)
-                self._size += written
-                if written < len(row) or self._size > _SEGMENT_BYTES:
+                while True:
+                    segment = self._segment or self._begin()
+                    head = segment.heads.get(key)
+                    number = next(segment.numbers) if head is None else head
+                    row = orjson.dumps(
+                        (
+                            number,
+                            call.id,
+                            call.opened_ns,
+                            trace_id >> 64,
+                            trace_id & _64_BITS,
+                            call.span_id,
+                            call.duration_us,
+                            call.ttft_us,
+                            call.tokens,
+                            0,
+                        ),
+                        option=orjson.OPT_APPEND_NEWLINE,
+                    )
+                    if head is None:
+                        row = _head_line(number, call) + row
+                    if segment is self._segment:
+                        break  # nobody ended it meanwhile
+                written = os.write(segment.descriptor, row)
+                segment.size += written
+                if written < len(row) or segment.size > _SEGMENT_BYTES:
                     self._turn(len(row) - written)
+                elif head is None:
+                    segment.heads[key] = number
         except OSError as error:
             self.seal()  # whatever came of the line, the next segment starts with its own heads
             self._trouble.note("spool_write", error, dropped=call.outcome.calls)
-        if begun and self._on_open is not None:
-            self._on_open()
+        if self._begun:
+            self._begun = False
+            if self._on_open is not None:
+                self._on_open()
 
     def seal(self) -> bool:
         """End the current segment; the next event begins another. True if there was one."""
         with self._lock:
-            if self._descriptor < 0:
-                return False
-            self._end()
-            return True
+            segment, self._segment = self._segment, None
+            if segment is not None:
+                segment.end()
+            return segment is not None
 
     def after_fork(self) -> None:
-        """In a forked child: the segment is the parent's."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._renew()
+        """In a forked child: the segment is the parent's, and closed here already."""
+        self._lock = threading.RLock()
+        self._segment, self._begun = None, False
 
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
-        self._descriptor = -1
-        self._size = 0
-        self._heads: dict[_HeadKey, int] = {}
-
-    def _begin(self) -> int:
+    def _begin(self) -> _Segment:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
-            name = f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            descriptor = os.open(self.folder / name, flags, 0o600)
-            # A drain that saw the new file before we locked it has it, or has deleted it.
-            if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
-                return descriptor
-            os.close(descriptor)
-
-    def _end(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        self._size = 0
-        self._heads.clear()
-        os.close(descriptor)
+            path = self.folder / f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
+            descriptor = open_locked(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+            if descriptor is None:
+                continue  # a drain saw the new file before we locked it
+            segment = _Segment(path, descriptor)
+            if self._segment is not None:  # begun by what the garbage collector closed
+                segment.end()
+                return self._segment
+            if os.fstat(descriptor).st_nlink:
+                self._segment, self._begun = segment, True
+                return segment
+            segment.end()  # a drain had it, and deleted it
 
     def _turn(self, missing: int) -> None:
         """Go on in another segment; `missing` bytes of the last line could not be written."""
-        self._end()
+        self.seal()
         if missing:  # the line stays cut off: readers know it by its end
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from typing import Final
@@ -17,6 +18,7 @@ from otel_atm.trouble import Trouble
 _INTERVAL_S: Final = 1.0
 #: A drain may take this part of the time at most: a slow disk makes it run less often.
 _SHARE: Final = 0.1
+_LONGEST_S: Final = 10.0
 
 
 class Store:
@@ -35,16 +37,21 @@ class Store:
         self._thread: threading.Thread | None = None
         self._drained_at = time.monotonic()
         self._took_s = 0.0
+        self._lost = 0  # events, when last flushed
 
     def append(self, call: Call) -> None:
         """Keep the row of a call; a sink of the gate."""
         self._spool.append(call)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
-        """Take all events so far into the file; False if that failed or took too long."""
-        self._spool.seal()
-        started = time.monotonic()
+        """Take all events so far into the file.
+
+        Returns:
+            False if that failed or took too long, or if events were lost since the last time.
+        """
+        started, lost = time.monotonic(), sum(self._trouble.dropped.values())
         try:
+            self._spool.seal()
             drain(self.paths, timeout_s=timeout_s)
         except Exception as error:  # noqa: BLE001 - the segments stay, and the program goes on
             self._trouble.note("drain", error)
@@ -52,13 +59,14 @@ class Store:
         finally:
             self._took_s = time.monotonic() - started
         self._drained_at = time.monotonic()
-        return True
+        kept, self._lost = lost == self._lost, lost
+        return kept
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the thread and flush. Events that come later are spooled all the same."""
         self._stopping.set()
         thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout_s)
         flushed = self.flush(timeout_s)
         self._stopping = threading.Event()
@@ -81,13 +89,18 @@ class Store:
         self._stopping, self._thread = threading.Event(), None
 
     def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="otel-atm-drain", daemon=True)
-            self._thread.start()
+        if sys.is_finalizing() or (self._thread is not None and self._thread.is_alive()):
+            return
+        thread = threading.Thread(target=self._run, name="otel-atm-drain", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return  # the interpreter is shutting down; the next process drains what is spooled
+        self._thread = thread
 
     def _run(self) -> None:
         stopping = self._stopping
-        while not stopping.wait(max(_INTERVAL_S, self._took_s / _SHARE)):
+        while not stopping.wait(max(_INTERVAL_S, min(self._took_s / _SHARE, _LONGEST_S))):
             self.flush()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import otel_atm as atm
-from otel_atm.store.lock import locked, try_lock
+from otel_atm.store.lock import let_go, locked, open_locked
 
 
 @pytest.fixture
@@ -134,18 +134,41 @@ def test_another_process_that_has_it_keeps_us_out_until_it_is_killed(lock: Path)
         assert is_free(lock)
 
 
-def test_an_open_file_can_be_locked_once(tmp_path: Path) -> None:
-    path = tmp_path / "segment"
+def test_a_file_that_somebody_has_locked_is_not_opened_until_it_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "one.segment"
     path.touch()
-    one, other = os.open(path, os.O_RDWR), os.open(path, os.O_RDWR)
+    mine = open_locked(path, os.O_RDWR)
+    assert mine is not None
+    assert open_locked(path, os.O_RDWR) is None
+    let_go(mine)
+    again = open_locked(path, os.O_RDWR)
+    assert again is not None
+    let_go(again)
+
+
+def test_a_child_that_was_forked_while_it_was_held_does_not_keep_it(lock: Path) -> None:
+    here, there = os.pipe()
+    with locked(lock):
+        child = os.fork()
+        if child == 0:  # lives on, with whatever it has inherited
+            os.close(there)
+            os.read(here, 1)
+            os._exit(0)
     try:
-        assert try_lock(one)
-        assert try_lock(one)  # it is ours
-        assert not try_lock(other)
-        os.close(one)
-        assert try_lock(other)
+        assert is_free(lock)
     finally:
-        os.close(other)
+        os.close(there)
+        os.close(here)
+        os.waitpid(child, 0)
+
+
+def test_a_forked_child_does_not_unlock_what_its_parent_has(lock: Path) -> None:
+    with locked(lock):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert not is_free(lock)
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:

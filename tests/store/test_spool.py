@@ -16,6 +16,7 @@ import pytest
 
 from otel_atm.store import spool as spool_module
 from otel_atm.store.drain import drain
+from otel_atm.store.spool import seal_own
 from tests.store.conftest import Writer, ids_of, rows_of
 
 Write = Callable[[int, bytes], int]
@@ -271,19 +272,40 @@ class TestThreads:
     def test_a_segment_that_a_drain_took_before_it_was_locked_is_not_used(
         self, writer: Writer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real: Any = spool_module.try_lock
+        real = fcntl.flock
         begun: list[int] = []
 
-        def too_late(descriptor: int) -> bool:
-            begun.append(descriptor)
-            if len(begun) == 1:
-                drain(writer.paths)  # sees an empty file that nobody has locked
-            return bool(real(descriptor))
+        def too_late(descriptor: int, how: int) -> None:
+            if not begun:
+                begun.append(descriptor)
+                drain(writer.paths)  # sees an empty file that nobody has locked, and deletes it
+            real(descriptor, how)
 
-        monkeypatch.setattr(spool_module, "try_lock", too_late)
+        monkeypatch.setattr(fcntl, "flock", too_late)
         event = writer.call()
-        assert len(begun) == 2
+        assert begun
         assert ids_of(writer.paths.database) == [event]
+
+
+def test_a_span_that_the_garbage_collector_ends_in_the_midst_of_another_is_kept(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = spool_module.orjson.dumps
+    depth = 0
+
+    def dumps(*args: Any, **kwargs: Any) -> bytes:
+        nonlocal depth
+        if depth < 3:  # as a collection would, wherever something is allocated
+            depth += 1
+            writer.call(user=f"user{depth}")
+            seal_own(writer.paths.spool)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(spool_module.orjson, "dumps", dumps)
+    writer.call(user="ann")
+    rows = rows_of(writer.paths.database)
+    assert rows == writer.expected()
+    assert sorted(row["user_id"] for row in rows) == ["ann", "user1", "user2", "user3"]
 
 
 def test_text_that_is_no_unicode_is_counted_as_lost_every_time(writer: Writer) -> None:
