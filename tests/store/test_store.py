@@ -310,7 +310,7 @@ assert os.waitpid(child, 0)[1] == 0
 call("parent after")
 (other,) = set(segments()) - {first}
 assert len(segments()) == 2, segments()
-print(Path(sys.argv[1] + ".spool", other).read_text().count("child"))
+print(Path(sys.argv[1] + ".spool", other).read_text().count("child"), flush=True)
 os._exit(0)
 """
         assert run_program(BEGIN + source, path) == "1\n"
