@@ -15,10 +15,11 @@ from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import EventIds
 from otel_atm.gate.call import NO_TOKENS, Call, Outcome, Tokens, open_call
 from otel_atm.gate.plan import Kind, Plan, labels_of, make_plan
+from otel_atm.gate.refusal import refusal_of
 from otel_atm.gate.totals import Totals
 from otel_atm.ledger import NO_AMOUNTS, Amounts, Hold, Ledger, Shortage
 from otel_atm.trouble import Trouble, logger
-from otel_atm.window import SECOND_NS, instant
+from otel_atm.window import SECOND_NS
 
 #: Takes a finished call; it must not keep it, and may ask it for `event()`.
 Sink = Callable[[Call], None]
@@ -284,7 +285,7 @@ class Gate:
         return None
 
     def _refuse(self, call: Call, shortage: Shortage) -> Call:
-        refusal = call.refusal = _refusal(shortage)
+        refusal = call.refusal = refusal_of(shortage)
         call.open = False
         call.outcome = Outcome(
             "error",
@@ -362,21 +363,4 @@ def _compatible(one: Kind, other: Kind) -> bool:
     """Whether two spans may be of one call; what a span does not say fits anything."""
     return one.operation == other.operation and (
         one.model is None or other.model is None or one.model == other.model
-    )
-
-
-def _refusal(shortage: Shortage) -> TokenQuotaExceeded:
-    balance, budget = shortage.balance, shortage.balance.key.budget
-    payer = zip(budget.by, balance.key.values, strict=True)
-    return TokenQuotaExceeded(
-        budget=budget.label,
-        scope={key: value for key, value in payer if value},
-        unit=budget.unit,
-        window=budget.window,
-        requested=shortage.requested,
-        used=balance.used,
-        held=balance.held,
-        limit=balance.limit,
-        resets_at=instant(balance.period.end_ns),
-        retry_after_s=max(0, balance.period.end_ns - shortage.now_ns) / SECOND_NS,
     )
