@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from otel_atm import semconv as sc
 from otel_atm._version import __version__
 from otel_atm.gate import Gate, Labels
-from otel_atm.ledger import Balance
+from otel_atm.ledger import Summary
 
 #: What `atm.budget.scopes` tells apart; alert thresholds come with alerts.
 STATES = ("ok", "exhausted")
@@ -35,26 +35,6 @@ class Spooling(Protocol):
         ...
 
 
-class _Summary:
-    """Of all payers of one budget: the largest amounts, and how many are in each state."""
-
-    __slots__ = ("exhausted", "held", "ok", "used", "utilization")
-
-    def __init__(self) -> None:
-        self.used = self.held = self.ok = self.exhausted = 0
-        self.utilization = 0.0
-
-    def add(self, balance: Balance) -> None:
-        spent = balance.used + balance.held
-        self.used = max(self.used, balance.used)
-        self.held = max(self.held, balance.held)
-        self.utilization = max(self.utilization, spent / balance.limit)
-        if spent >= balance.limit:
-            self.exhausted += 1
-        else:
-            self.ok += 1
-
-
 class Metrics:
     """Registers the observable instruments of one gate and its store.
 
@@ -68,7 +48,7 @@ class Metrics:
         self, gate: Gate, store: Spooling | None, meter_provider: MeterProvider | None = None
     ) -> None:
         self._gate, self.store = gate, store
-        self._summary: tuple[float, dict[str, _Summary]] = (0.0, {})
+        self._summary: tuple[float, dict[str, Summary]] = (0.0, {})
         self._closed = False
         meter = get_meter(sc.METER_NAME, __version__, meter_provider)
         for name, unit, description, observe in self._counters():
@@ -142,26 +122,28 @@ class Metrics:
         return self._of_budgets(lambda summary: summary.held)
 
     def _utilization(self) -> Iterator[Observation]:
-        return self._of_budgets(lambda summary: summary.utilization)
+        return self._of_budgets(lambda summary: summary.spent / summary.budget.limit)
 
-    def _of_budgets(self, measure: Callable[[_Summary], float]) -> Iterator[Observation]:
+    def _of_budgets(self, measure: Callable[[Summary], float]) -> Iterator[Observation]:
         for label, summary in self._summaries().items():
             yield Observation(measure(summary), {sc.ATM_BUDGET_NAME: label})
 
     def _scopes(self) -> Iterator[Observation]:
         for label, summary in self._summaries().items():
-            for state, number in zip(STATES, (summary.ok, summary.exhausted), strict=True):
+            numbers = summary.payers - summary.exhausted, summary.exhausted
+            for state, number in zip(STATES, numbers, strict=True):
                 yield Observation(number, {sc.ATM_BUDGET_NAME: label, "state": state})
 
-    def _summaries(self) -> dict[str, _Summary]:
-        """Each budget's, in one pass over its payers for all instruments of a collection."""
+    def _summaries(self) -> dict[str, Summary]:
+        """Each budget's, worked out once for all instruments of a collection."""
         made_at, summaries = self._summary
         if time.monotonic() - made_at > _FRESH_S:
-            summaries = {budget.label: _Summary() for budget in self._gate.budgets}
-            for balance in self._gate.ledger.balances():
-                summary = summaries.get(balance.key.budget.label)
-                if summary is not None:  # a ledger remembers budgets that are gone
-                    summary.add(balance)
+            # Of budgets that there are; a ledger remembers others. An unused one has zeros.
+            unused = [Summary(budget, 0, 0, 0, 0, 0) for budget in self._gate.budgets]
+            summaries = {summary.budget.label: summary for summary in unused}
+            for summary in self._gate.ledger.summaries():
+                if summary.budget.label in summaries:
+                    summaries[summary.budget.label] = summary
             self._summary = time.monotonic(), summaries
         return summaries
 

@@ -13,6 +13,7 @@ from otel_atm.ledger.ledger import (
     Key,
     Ledger,
     Shortage,
+    Summary,
     Total,
 )
 from otel_atm.ledger.memory import MemoryLedger
@@ -28,5 +29,6 @@ __all__ = [
     "Ledger",
     "MemoryLedger",
     "Shortage",
+    "Summary",
     "Total",
 ]

@@ -80,6 +80,26 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """All accounts of one budget in its current window, in the budget's unit.
+
+    Attributes:
+        used: settled; the largest.
+        held: for calls in flight; the largest.
+        spent: used + held; the largest.
+        payers: how many accounts there are.
+        exhausted: how many of them have nothing left.
+    """
+
+    budget: Budget
+    used: int
+    held: int
+    spent: int
+    payers: int
+    exhausted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shortage:
     """Why a call was not admitted. Nothing was held.
 
@@ -127,6 +147,10 @@ class Ledger(Protocol[A]):
 
     def balances(self) -> list[Balance]:
         """Every account that was used in its current window."""
+        ...
+
+    def summaries(self) -> list[Summary]:
+        """Each budget that was used in its current window. Quick, however many payers it has."""
         ...
 
     def after_fork(self) -> None:

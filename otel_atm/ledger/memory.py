@@ -16,6 +16,7 @@ from otel_atm.ledger.ledger import (
     Hold,
     Key,
     Shortage,
+    Summary,
     Total,
 )
 from otel_atm.window import Period, period_at
@@ -192,14 +193,21 @@ class MemoryLedger:
 
     def balances(self) -> list[Balance]:
         """See `Ledger.balances`. Accounts whose window is over are left out."""
+        return [account.balance() for _, accounts in self._current() for account in accounts]
+
+    def summaries(self) -> list[Summary]:
+        """See `Ledger.summaries`."""
+        return [_summary(budget, accounts) for budget, accounts in self._current() if accounts]
+
+    def _current(self) -> list[tuple[Budget, list[Account]]]:
+        """The accounts of each budget whose window is not over."""
         now_ns = self._clock()
         with self._lock:  # not for long: there may be very many
-            found = [
-                list(book.accounts.values())
+            return [
+                (book.budget, list(book.accounts.values()))
                 for book in self._books.values()
                 if now_ns < book.period.end_ns
             ]
-        return [account.balance() for accounts in found for account in accounts]
 
     def after_fork(self) -> None:
         """See `Ledger.after_fork`. What was settled stays: a child has its parent's past."""
@@ -230,6 +238,15 @@ class MemoryLedger:
         accounts.held = [(account, account.capped(need)) for account in current]
         accounts.need, accounts.turn = need, self._turn
         accounts.until_ns = min(book.period.end_ns for book in accounts.books)
+
+
+def _summary(budget: Budget, accounts: Sequence[Account]) -> Summary:
+    limit = budget.limit
+    left = [account.room for account in accounts]
+    used = [account.settled for account in accounts]
+    held = max(limit - room - settled for room, settled in zip(left, used, strict=True))
+    exhausted = sum(room <= 0 for room in left)
+    return Summary(budget, max(used), held, limit - min(left), len(accounts), exhausted)
 
 
 def _counts_alike(one: Budget, other: Budget) -> bool:

@@ -27,6 +27,7 @@ from otel_atm.ledger import (
     Key,
     Ledger,
     Shortage,
+    Summary,
     Total,
 )
 from otel_atm.testing import ManualClock
@@ -393,6 +394,16 @@ class LedgerContract:
         assert book.amounts == {("all",): (1, 0)}
 
     # Processes and threads ------------------------------------------------------------------
+
+    def test_a_summary_says_the_largest_amounts_and_how_many_have_nothing_left(
+        self, book: Book, ledger: Ledger[Any]
+    ) -> None:
+        per_user = Budget("500 tokens / day per user")
+        for user, spent in (("ann", 500), ("bob", 120), ("cleo", 30)):
+            book.spend(ledger.accounts([Key(per_user, (user,))]), spent)
+        book.admit(ledger.accounts([Key(per_user, ("cleo",))]), 200)
+        book.open("9 tokens / day")  # never used
+        assert ledger.summaries() == [Summary(per_user, 500, 200, 500, 3, 1)]
 
     def test_a_forked_child_keeps_what_was_spent_and_drops_what_its_parent_holds(
         self, book: Book, ledger: Ledger[Any]
