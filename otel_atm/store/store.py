@@ -64,13 +64,13 @@ class Store:
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the thread and flush. Events that come later are spooled all the same."""
-        self._stopping.set()
+        # What begins meanwhile gets a thread, and an event, of its own.
+        stopping, self._stopping = self._stopping, threading.Event()
+        stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout_s)
-        flushed = self.flush(timeout_s)
-        self._stopping = threading.Event()
-        return flushed
+        return self.flush(timeout_s)
 
     def spooled_bytes(self) -> int:
         """What waits beside the file, of all processes."""
