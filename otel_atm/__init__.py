@@ -28,14 +28,20 @@ from otel_atm.scope import Scope, context
 from otel_atm.usage import Usage
 
 if TYPE_CHECKING:
-    from otel_atm.faces import Handle, TokenSpanProcessor, connect, init
+    from otel_atm.faces import TokenSpanProcessor, connect
+    from otel_atm.gate import Admission, Alert, BudgetStatus, Decision
+    from otel_atm.handle import Handle, admit, advice, init
     from otel_atm.store.reader import Reader
 
 __all__ = [
+    "Admission",
+    "Alert",
     "AtmError",
     "Budget",
     "BudgetError",
+    "BudgetStatus",
     "ConfigurationError",
+    "Decision",
     "Handle",
     "Reader",
     "Scope",
@@ -45,17 +51,25 @@ __all__ = [
     "Usage",
     "UsageEvent",
     "__version__",
+    "admit",
+    "advice",
     "connect",
     "context",
     "init",
 ]
 
 _LAZY = {
-    "Handle": "otel_atm.faces",
+    "Admission": "otel_atm.gate",
+    "Alert": "otel_atm.gate",
+    "BudgetStatus": "otel_atm.gate",
+    "Decision": "otel_atm.gate",
+    "Handle": "otel_atm.handle",
     "Reader": "otel_atm.store.reader",
     "TokenSpanProcessor": "otel_atm.faces",
+    "admit": "otel_atm.handle",
+    "advice": "otel_atm.handle",
     "connect": "otel_atm.faces",
-    "init": "otel_atm.faces",
+    "init": "otel_atm.handle",
 }
 
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from time import time_ns
 from typing import Any
 
 from opentelemetry.metrics import MeterProvider
 
 from otel_atm.budget import Budget, read_budgets
+from otel_atm.budget_file import BudgetFile, read_budget_file
 from otel_atm.budget_text import MAX_LIMIT
-from otel_atm.errors import ConfigurationError
-from otel_atm.gate import Gate
-from otel_atm.ledger import Ledger, MemoryLedger
+from otel_atm.errors import AtmError, ConfigurationError
+from otel_atm.gate import Alert, Gate
+from otel_atm.ledger import Ledger
+from otel_atm.ledgers import check_ledger, open_ledger
 from otel_atm.metrics import Metrics
+from otel_atm.pricing import Prices, read_price_file
 from otel_atm.spans.attribution import check_baggage_keys
 from otel_atm.spans.emitters import are_siblings, swallows
 from otel_atm.store.store import Store, read_store
-from otel_atm.trouble import Trouble
+from otel_atm.trouble import Trouble, logger
+from otel_atm.watch import FileWatch
+
+#: What `budgets=` may be: a file's path, or budgets and texts.
+Budgets = str | os.PathLike[str] | Iterable[Budget | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,10 @@ class Settings:
     """What the user asked for, as it was given; `Assembly` reads it.
 
     Equal settings ask for the same: `init` does nothing then.
+
+    Attributes:
+        budget_file: where the budgets come from; None when they were given.
+        stopped: whether that file stops all calls.
     """
 
     budgets: tuple[Budget, ...]
@@ -33,15 +46,23 @@ class Settings:
     store: str | os.PathLike[str] | Store | None
     default_hold: int
     baggage_keys: tuple[str, ...] = ()
+    budget_file: str | None = None
+    stopped: bool = False
+    prices: str | os.PathLike[str] | None = None
+    on_alert: Callable[[Alert], None] | None = None
+    clock: Callable[[], int] = field(default=time_ns)
 
     @classmethod
     def of(
         cls,
-        budgets: Iterable[Budget | str],
+        budgets: Budgets,
         ledger: str | Ledger[Any],
         store: str | os.PathLike[str] | Store | None,
         default_hold: int,
         baggage_keys: Iterable[str] = (),
+        prices: str | os.PathLike[str] | None = None,
+        on_alert: Callable[[Alert], None] | None = None,
+        clock: Callable[[], int] = time_ns,
     ) -> Settings:
         """Check what can be checked without making anything.
 
@@ -50,9 +71,27 @@ class Settings:
         """
         if type(default_hold) is not int or not 1 <= default_hold <= MAX_LIMIT:
             raise ConfigurationError(f"default_hold={default_hold!r}: expected tokens, at least 1")
-        _check_ledger(ledger)
+        for name, function in (("on_alert", on_alert), ("clock", clock)):
+            if function is not None and not callable(function):
+                raise ConfigurationError(f"{name}={function!r}: expected a function")
+        check_ledger(ledger)
         keys = check_baggage_keys(baggage_keys)
-        return cls(read_budgets(budgets), ledger, store, default_hold, keys)
+        if prices is not None:
+            read_price_file(prices)
+        settings = cls((), ledger, store, default_hold, keys, None, False, prices, on_alert, clock)
+        return settings.under(budgets)
+
+    def under(self, budgets: Budgets) -> Settings:
+        """The same with other budgets.
+
+        Raises:
+            BudgetError: they cannot be read.
+        """
+        if isinstance(budgets, str | os.PathLike):
+            path = os.fspath(budgets)
+            said: BudgetFile = read_budget_file(path)
+            return replace(self, budgets=said.budgets, budget_file=path, stopped=said.stopped)
+        return replace(self, budgets=read_budgets(budgets), budget_file=None, stopped=False)
 
 
 class Assembly:
@@ -67,36 +106,50 @@ class Assembly:
         trouble = Trouble()
         self.settings = settings
         self.store = read_store(settings.store, trouble)
+        prices = Prices(None if settings.prices is None else read_price_file(settings.prices))
+        # Importing the table takes half a second, which the first call need not wait for.
+        threading.Thread(target=prices.warm, name="otel-atm-prices", daemon=True).start()
         self.gate = Gate(
             settings.budgets,
-            _ledger(settings.ledger),
+            open_ledger(settings.ledger, self.store, settings.clock, trouble),
+            clock=settings.clock,
             default_hold=settings.default_hold,
             sinks=self._sinks(),
+            prices=prices,
             trouble=trouble,
             swallows=swallows,
             are_siblings=are_siblings,
         )
+        self.gate.alerts.replace(None, settings.on_alert)
+        self.gate.stop("file", stopped=settings.stopped)
         self._metrics = Metrics(self.gate, self.store, meter_provider)
+        self._watch: FileWatch | None = None
+        self._follow_file()
 
     def configure(self, settings: Settings) -> None:
-        """Change the settings, but for the ledger, for calls from now on.
+        """Change the settings, but for ledger, prices and clock, for calls from now on.
 
         Raises:
-            ConfigurationError: another ledger is asked for; nothing was changed then.
+            ConfigurationError: another one of these is asked for; nothing was changed then.
         """
-        if settings.ledger != self.settings.ledger:
-            raise ConfigurationError("another ledger needs a new start: shut the old handle down")
-        if settings.store != self.settings.store:
-            before, self.store = self.store, read_store(settings.store, self.gate.trouble)
+        before = self.settings
+        for name in ("ledger", "prices", "clock"):
+            if getattr(settings, name) != getattr(before, name):
+                raise ConfigurationError(
+                    f"another {name} needs a new start: shut the old handle down"
+                )
+        if settings.store != before.store:
+            old, self.store = self.store, read_store(settings.store, self.gate.trouble)
             self._metrics.store = self.store
         else:
-            before = None
+            old = None
         self.settings = settings
-        self.gate.configure(
-            settings.budgets, default_hold=settings.default_hold, sinks=self._sinks()
-        )
-        if before is not None:
-            before.close()
+        self.gate.alerts.replace(before.on_alert, settings.on_alert)
+        self._apply()
+        if settings.budget_file != before.budget_file:
+            self._follow_file()
+        if old is not None:
+            old.close()
 
     def flush(self, timeout_s: float) -> bool:
         """Write off calls that are overdue, and take all rows into the file; never raises."""
@@ -110,6 +163,10 @@ class Assembly:
         Budgets go on holding afterwards, and rows are still spooled.
         """
         self._write_off(everything=True)
+        try:
+            self.gate.ledger.close()
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
+            self.gate.trouble.note("ledger_close", error)
         if self.store is not None:
             self.store.close()
 
@@ -122,7 +179,9 @@ class Assembly:
         return True
 
     def retire(self) -> None:
-        """Close for good: metrics end too."""
+        """Close for good: metrics end too, and the file of budgets is watched no longer."""
+        if self._watch is not None:
+            self._watch.stop()
         self.close()
         self._metrics.close()
 
@@ -131,20 +190,40 @@ class Assembly:
         self.gate.after_fork()
         if self.store is not None:
             self.store.after_fork()
+        if self._watch is not None:
+            self._watch.after_fork()
+
+    def _apply(self) -> None:
+        settings = self.settings
+        self.gate.configure(
+            settings.budgets, default_hold=settings.default_hold, sinks=self._sinks()
+        )
+        self.gate.stop("file", stopped=settings.stopped)
+
+    def _follow_file(self) -> None:
+        """Watch the file that the budgets come from."""
+        if self._watch is not None:
+            self._watch.stop()
+        path, self._watch = self.settings.budget_file, None
+        if path is not None:
+            self._watch = FileWatch(path, self._reread, trouble=self.gate.trouble)
+            self._watch.start()
+
+    def _reread(self) -> None:
+        """Take what the file says now; if it cannot be read, what it said before goes on."""
+        path = self.settings.budget_file
+        if path is None:
+            return
+        try:
+            self.settings = self.settings.under(path)
+        except AtmError as error:
+            logger.error(
+                "otel-atm: %s was changed, and cannot be used; the budgets stay:\n%s", path, error
+            )
+            self.gate.trouble.count("budget_file")
+            return
+        self._apply()
+        logger.info("otel-atm: %s was changed: %d budgets", path, len(self.settings.budgets))
 
     def _sinks(self) -> list[Any]:
         return [self.store.append] if self.store is not None else []
-
-
-def _check_ledger(ledger: object) -> None:
-    if not isinstance(ledger, str):
-        if not hasattr(ledger, "admit"):
-            raise ConfigurationError(f"ledger={ledger!r}: expected 'auto', 'memory' or a Ledger")
-    elif ledger.partition("://")[0] in ("sqlite", "redis", "rediss"):
-        raise ConfigurationError(f"ledger={ledger!r} comes in a later version; now: 'memory'")
-    elif ledger not in ("auto", "memory"):
-        raise ConfigurationError(f"ledger={ledger!r}: expected 'auto', 'memory' or a Ledger")
-
-
-def _ledger(ledger: str | Ledger[Any]) -> Ledger[Any]:
-    return MemoryLedger() if isinstance(ledger, str) else ledger

@@ -29,20 +29,31 @@ class BudgetError(ConfigurationError):
     """A budget that cannot be read.
 
     Attributes:
-        text: the budget as it was given.
+        problem: what is wrong, without what was given.
+        text: the budget as it was given, if it was given as a text.
         start, end: the part of `text` that is wrong, as a slice; None where no part is to blame.
+        field: the field that is wrong, e.g. "limit"; None where no one field is to blame.
+        given: the value of that field.
     """
 
     def __init__(
-        self, problem: str, text: str = "", start: int | None = None, end: int | None = None
+        self,
+        problem: str,
+        text: str = "",
+        start: int | None = None,
+        end: int | None = None,
+        field: str | None = None,
+        given: object = None,
     ) -> None:
         self.problem, self.text, self.start, self.end = problem, text, start, end
-        super().__init__(problem, text, start, end)
+        self.field, self.given = field, given
+        super().__init__(problem, text, start, end, field, given)
 
     def __str__(self) -> str:
+        problem = f"{self.field}={self.given!r}: {self.problem}" if self.field else self.problem
         if not self.text:
-            return self.problem
-        shown = f"{self.problem}\n  {self.text}"
+            return problem
+        shown = f"{problem}\n  {self.text}"
         if self.start is None or self.end is None:
             return shown
         return f"{shown}\n  {' ' * self.start}{'^' * max(1, self.end - self.start)}"
@@ -60,13 +71,15 @@ class TokenQuotaExceeded(AtmError):  # noqa: N818 - the name is the product's
             refuse, the one that resets last.
         scope: who asked: the scope keys that the budget counts apart, e.g. ``{"user": "ann"}``;
             empty for a budget that everybody shares.
-        unit: of all amounts below: "tokens", "input_tokens", "output_tokens" or "requests".
+        unit: of all amounts below: "tokens", "input_tokens", "output_tokens", "requests" or "usd".
         requested: the amount that the call would have held.
         used: what is settled in the current window.
         held: what calls in flight hold besides.
         limit: the budget's limit for the window.
-        resets_at: when the window ends, an aware datetime in UTC.
-        retry_after_s: seconds until then, at least 0; None when the request can never fit.
+        resets_at: when the window ends, an aware datetime in UTC; None for one without end.
+        retry_after_s: seconds until the request may fit, at least 0; None when it never will.
+        reason: why the call is not let in, whatever is left; None when nothing but the amount
+            is in the way.
     """
 
     def __init__(
@@ -75,28 +88,30 @@ class TokenQuotaExceeded(AtmError):  # noqa: N818 - the name is the product's
         budget: str,
         scope: Mapping[str, str],
         unit: str,
-        requested: int,
-        used: int,
-        held: int,
-        limit: int,
-        resets_at: datetime,
+        requested: float,
+        used: float,
+        held: float,
+        limit: float,
+        resets_at: datetime | None,
         retry_after_s: float | None,
         window: str,
+        reason: str | None = None,
     ) -> None:
         self.budget, self.scope, self.unit, self.window = budget, dict(scope), unit, window
         self.requested, self.used, self.held, self.limit = requested, used, held, limit
-        self.resets_at, self.retry_after_s = resets_at, retry_after_s
+        self.resets_at, self.retry_after_s, self.reason = resets_at, retry_after_s, reason
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
         who = " ".join(f"{key}={value!r}" for key, value in self.scope.items()) or "this call"
+        if self.reason is not None:
+            return f"{who} was refused: {self.reason} [budget: {self.budget}]"
         left = max(0, self.limit - self.used - self.held)
-        when = "today" if self.window == "day" else f"this {self.window}"
-        in_flight = f" ({self.held} held by calls in flight)" if self.held else ""
+        in_flight = f" ({_amount(self.held)} held by calls in flight)" if self.held else ""
         retry = "" if self.retry_after_s is None else f"; resets in {_duration(self.retry_after_s)}"
         return (
-            f"{who} asked for {self.requested} {_noun(self.unit, self.requested)}, "
-            f"{left} of {self.limit} left {when}{in_flight}"
+            f"{who} asked for {_amount(self.requested)} {_noun(self.unit, self.requested)}, "
+            f"{_amount(left)} of {_amount(self.limit)} left {_when(self.window)}{in_flight}"
             f"{retry} [budget: {self.budget}]"
         )
 
@@ -112,7 +127,22 @@ def _rebuild(kind: type[TokenQuotaExceeded], facts: dict[str, object]) -> TokenQ
     return error
 
 
-def _noun(unit: str, amount: int) -> str:
+def _amount(amount: float) -> str:
+    """Money to the millionth; what is whole as it is."""
+    return str(amount) if isinstance(amount, int) else f"{amount:.6f}".rstrip("0").rstrip(".")
+
+
+def _when(window: str) -> str:
+    if window == "day":
+        return "today"
+    if window == "lifetime":
+        return "in all"
+    return f"in any {window.removeprefix('rolling ')}" if " " in window else f"this {window}"
+
+
+def _noun(unit: str, amount: float) -> str:
+    if unit == "usd":
+        return "USD"
     noun = unit.replace("_", " ")
     return noun[:-1] if amount == 1 else noun
 

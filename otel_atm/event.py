@@ -33,13 +33,14 @@ class UsageEvent:
         duration_us: of the call; None when unknown.
         ttft_us: from the start to the first chunk of the answer; None when unknown.
         status: "ok", "error", "cancelled" or "lost" (it never ended).
-        decision: "allowed" or "refused".
+        decision: "allowed", "warned", "degraded" or "refused".
         budget: the budget that decided; None when allowed.
         calls: how many calls the row stands for.
         attempts: requests sent for them, as far as they were seen.
-        cost_usd: None until the price is known.
+        cost_usd: None when no price is known of the model.
+        price_version: where the price comes from; None without one.
         estimated: True when the tokens are our estimate and not the provider's report.
-        source: the door that saw it: "span".
+        source: the door that saw it: "span" or "admit".
         attributes: an allow-list and custom scope keys.
         revision: 0 for the first row of an event, then rising; the highest holds.
     """
@@ -75,7 +76,7 @@ class UsageEvent:
     estimated: bool
     source: str
     tags: tuple[str, ...]
-    attributes: Mapping[str, str | int]
+    attributes: Mapping[str, str | float]
     revision: int
 
 

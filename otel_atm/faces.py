@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from time import time_ns
+from typing import Any
 
-from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import get_current_span
 
-from otel_atm.budget import Budget
-from otel_atm.config import Assembly, Settings
-from otel_atm.environment import exporters
+from otel_atm.config import Assembly, Budgets, Settings
 from otel_atm.errors import ConfigurationError
+from otel_atm.gate import Admission, Alert, BudgetStatus, Tokens
 from otel_atm.ledger import Ledger
 from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.reader import Reader
 from otel_atm.store.store import Store
-from otel_atm.trouble import logger
 
 
 class TokenSpanProcessor(GateProcessor):
@@ -34,13 +31,20 @@ class TokenSpanProcessor(GateProcessor):
     anything is sent; nothing else ever comes out of it.
 
     Args:
-        budgets: `otel_atm.Budget` or texts; all of them hold at once.
-        ledger: "auto" or "memory" (this process, from zero), or a Ledger.
+        budgets: path of a YAML or TOML file, which is read again when it changes; or
+            `otel_atm.Budget` or texts. All of them hold at once.
+        ledger: "memory" (this process, from zero), "sqlite:///file" (all processes of this host
+            that name the file; survives a restart), "auto" (a file beside the store where there
+            is one, else memory), or a Ledger.
         store: path of a DuckDB file that keeps a row for each call; None: keep nothing.
         default_hold: tokens held for a call of which nothing is known, half of them input.
         meter_provider: for the ``atm.*`` metrics; None: the global one.
         baggage_keys: scope keys that may come from baggage entries of the same name. Only list
             what no stranger can send: an inbound header must not bill somebody else.
+        prices: path of a YAML or TOML file of prices that go before those of genai-prices.
+        on_alert: called when a payer reaches a level of a budget's `alert_at`, in the thread of
+            the call that does; be quick.
+        clock: nanoseconds since the Unix epoch; for tests.
 
     Raises:
         ConfigurationError: a setting cannot be used; the message quotes it.
@@ -48,19 +52,100 @@ class TokenSpanProcessor(GateProcessor):
 
     def __init__(
         self,
-        budgets: Iterable[Budget | str] = (),
+        budgets: Budgets = (),
         ledger: str | Ledger[Any] = "auto",
         store: str | os.PathLike[str] | Store | None = None,
         *,
         default_hold: int = 1000,
         meter_provider: MeterProvider | None = None,
         baggage_keys: Iterable[str] = (),
+        prices: str | os.PathLike[str] | None = None,
+        on_alert: Callable[[Alert], None] | None = None,
+        clock: Callable[[], int] = time_ns,
     ) -> None:
-        settings = Settings.of(budgets, ledger, store, default_hold, baggage_keys)
+        self._set_up(
+            Settings.of(
+                budgets, ledger, store, default_hold, baggage_keys, prices, on_alert, clock
+            ),
+            meter_provider,
+        )
+
+    @classmethod
+    def of(cls, settings: Settings, meter_provider: MeterProvider | None) -> TokenSpanProcessor:
+        """A processor with settings that were checked."""
+        processor = cls.__new__(cls)
+        processor._set_up(settings, meter_provider)
+        return processor
+
+    def _set_up(self, settings: Settings, meter_provider: MeterProvider | None) -> None:
         self._assembly = Assembly(settings, meter_provider)
         super().__init__(self._assembly.gate, baggage_keys=settings.baggage_keys)
         weakref.finalize(self, self._assembly.close)  # also runs when the interpreter exits
         _processors.add(self)
+
+    def admit(
+        self,
+        *,
+        tokens: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        operation: str = "chat",
+        wait_s: float = 0,
+    ) -> Admission:
+        """See `otel_atm.admit`."""
+        stated = _stated(tokens, input_tokens, output_tokens)
+        if not isinstance(wait_s, int | float) or not 0 <= wait_s < float("inf"):
+            raise ConfigurationError(f"wait_s={wait_s!r}: expected seconds ≥ 0")
+        context = get_current_span().get_span_context()
+        trace_id = context.trace_id if context.is_valid else 0
+        plan = self._attribution.plan(provider, model, operation)
+        gate = self._gate
+        if stated is None:
+            claim = gate.expected(plan, trace_id)
+        else:
+            claim = gate.stated(plan, stated, whole=tokens is None, trace_id=trace_id)
+        return Admission(gate, plan, claim, stated or plan.estimate, wait_s, trace_id)
+
+    def advice(self, model: str | None = None, provider: str | None = None) -> str | None:
+        """See `otel_atm.advice`."""
+        return self._gate.advice(self._attribution.plan(provider, model, "chat"))
+
+    def budgets(self) -> list[BudgetStatus]:
+        """How each budget stands, for each payer who has spent anything in its window."""
+        return self._gate.statuses()
+
+    def set_budgets(self, budgets: Budgets) -> None:
+        """Replace all budgets at once, for calls from now on.
+
+        What was spent stays with a budget's identity: its name, else what it counts; never its
+        limit.
+
+        Raises:
+            BudgetError: they cannot be read; nothing was changed.
+        """
+        self._assembly.configure(self._assembly.settings.under(budgets))
+
+    def grant(self, budget: str, amount: float, **payer: str) -> None:
+        """Let a payer spend so much more in the current window: `amount` in the budget's unit."""
+        self._gate.grant(budget, amount, payer)
+
+    def reset(self, budget: str, **payer: str) -> None:
+        """Start a payer's current window again at zero."""
+        self._gate.reset(budget, payer)
+
+    def exempt(self, budget: str, for_s: float, **payer: str) -> None:
+        """Refuse a payer nothing under a budget for so many seconds; 0 ends it."""
+        self._gate.exempt(budget, for_s, payer)
+
+    def stop(self) -> None:
+        """Refuse every call of this process from now on, whatever its budgets say."""
+        self._gate.stop("application", stopped=True)
+
+    def resume(self) -> None:
+        """End `stop`."""
+        self._gate.stop("application", stopped=False)
 
     def shutdown(self) -> None:
         """Write off what is in flight and flush. Budgets go on holding, rows are still spooled."""
@@ -89,88 +174,6 @@ class TokenSpanProcessor(GateProcessor):
         self._assembly.after_fork()
 
 
-class Handle:
-    """What `init` set up."""
-
-    def __init__(self, settings: Settings, meter_provider: MeterProvider | None) -> None:
-        self._processor = TokenSpanProcessor(
-            settings.budgets,
-            settings.ledger,
-            settings.store,
-            default_hold=settings.default_hold,
-            meter_provider=meter_provider,
-            baggage_keys=settings.baggage_keys,
-        )
-        self._providers: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Take all rows so far into the DuckDB file; False if that failed or took too long."""
-        return self._processor.force_flush(timeout_millis)
-
-    def shutdown(self) -> None:
-        """End it: flush, and stop metering. `init` may be called again."""
-        global _handle
-        with _init_lock:
-            if _handle is self:
-                _handle = None
-        self._processor.retire()
-
-    def _join(self, provider: TracerProvider) -> None:
-        if provider not in self._providers:
-            provider.add_span_processor(self._processor)
-            self._providers.add(provider)
-
-    def _configure(self, settings: Settings) -> None:
-        self._processor.configure(settings)
-
-
-def init(
-    provider: TracerProvider | None = None,
-    budgets: Iterable[Budget | str] = (),
-    ledger: str | Ledger[Any] = "auto",
-    store: str | os.PathLike[str] | Store | None = "tokens.duckdb",
-    default_hold: int = 1000,
-    meter_provider: MeterProvider | None = None,
-    baggage_keys: Iterable[str] = (),
-) -> Handle:
-    """Set up metering and budgets for the process; the one call that most programs need.
-
-    Called again with the same settings it does nothing; with others it changes budgets, store and
-    default hold for the calls from then on, and what was spent stays spent.
-
-    Args:
-        provider: the TracerProvider to join; None: the global one, or a new one made global.
-            A new one exports where ``OTEL_TRACES_EXPORTER`` or an OTLP endpoint says so.
-        budgets: as of `TokenSpanProcessor`.
-        ledger: as of `TokenSpanProcessor`.
-        store: path of the DuckDB file; None: keep nothing.
-        default_hold: as of `TokenSpanProcessor`.
-        meter_provider: None: the global one, or, where ``OTEL_METRICS_EXPORTER`` or an OTLP
-            endpoint names an exporter, a new one made global.
-        baggage_keys: as of `TokenSpanProcessor`.
-
-    Raises:
-        ConfigurationError: a setting cannot be used; nothing was changed.
-    """
-    global _handle
-    settings = Settings.of(budgets, ledger, store, default_hold, baggage_keys)
-    with _init_lock:
-        _warn_if_disabled(settings)
-        # What can fail comes first; then both are made global, or nothing is.
-        joined = _tracer_provider(provider)
-        meters = _new_meter_provider() if meter_provider is None else None
-        if _handle is None:
-            _handle = Handle(settings, meter_provider or meters)
-        else:
-            _handle._configure(settings)
-        if joined is not provider and isinstance(trace.get_tracer_provider(), _NO_PROVIDER):
-            trace.set_tracer_provider(joined)
-        if meters is not None:
-            metrics.set_meter_provider(meters)
-        _handle._join(joined)
-        return _handle
-
-
 def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
     """Open a store for reading, also while programs write to it.
 
@@ -188,58 +191,36 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
     return Reader(path)
 
 
-_init_lock = threading.Lock()
-_handle: Handle | None = None
+def _stated(
+    tokens: int | None, input_tokens: int | None, output_tokens: int | None
+) -> Tokens | None:
+    """What the caller of `admit` says that the call uses at most; None: nothing.
+
+    Raises:
+        ConfigurationError: these cannot be used, or not together.
+    """
+    counts = {"tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens}
+    given = {name: count for name, count in counts.items() if count is not None}
+    for name, count in given.items():
+        if type(count) is not int or count < 0:
+            raise ConfigurationError(f"{name}={count!r}: expected an integer ≥ 0")
+    if not given:
+        return None
+    if tokens is not None and len(given) == 1:
+        return tokens // 2, tokens - tokens // 2, 0, 0, 0
+    if input_tokens is not None and output_tokens is not None and len(given) == 2:
+        return input_tokens, output_tokens, 0, 0, 0
+    raise ConfigurationError(
+        f"admit: give tokens, or input_tokens and output_tokens; given: {', '.join(given)}"
+    )
+
+
 _processors: weakref.WeakSet[TokenSpanProcessor] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    global _init_lock
-    _init_lock = threading.Lock()
     for processor in list(_processors):
         processor.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _warn_if_disabled(settings: Settings) -> None:
-    if settings.budgets and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        logger.warning("otel-atm: OTEL_SDK_DISABLED=true: there are no spans, so budgets are idle")
-
-
-_NO_PROVIDER: Final = trace.ProxyTracerProvider
-
-
-def _tracer_provider(given: TracerProvider | None) -> TracerProvider:
-    """The one given, the global one, or a new one with the exporters that the environment names."""
-    provider = given if given is not None else trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        return provider
-    if given is not None or not isinstance(provider, _NO_PROVIDER):
-        raise ConfigurationError(
-            f"provider={provider!r}: expected an opentelemetry.sdk.trace.TracerProvider"
-        )
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    found = list(exporters("traces", os.environ))
-    new = TracerProvider()
-    for exporter in found:
-        new.add_span_processor(BatchSpanProcessor(exporter))
-    return new
-
-
-def _new_meter_provider() -> MeterProvider | None:
-    """A new one where there is none and the environment names exporters."""
-    from opentelemetry.metrics._internal import _ProxyMeterProvider
-
-    if not isinstance(metrics.get_meter_provider(), _ProxyMeterProvider):
-        return None
-    from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
-    from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-
-    readers = [
-        exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
-        for exporter in exporters("metrics", os.environ)
-    ]
-    return SdkMeterProvider(metric_readers=readers) if readers else None

@@ -15,9 +15,10 @@ from otel_atm import semconv as sc
 from otel_atm._version import __version__
 from otel_atm.gate import Gate, Labels
 from otel_atm.ledger import Summary
+from otel_atm.price import usd
 
-#: What `atm.budget.scopes` tells apart; alert thresholds come with alerts.
-STATES = ("ok", "exhausted")
+#: What `atm.budget.scopes` tells apart.
+STATES = ("ok", "alert", "exhausted")
 
 #: Instruments are read one after the other; those of one collection show the same moment.
 _FRESH_S: Final = 0.1
@@ -73,9 +74,17 @@ class Metrics:
     def _counters(self) -> list[_Instrument]:
         return [
             ("atm.tokens", "{token}", "Tokens of LLM calls", self._tokens),
+            ("atm.cost", "{USD}", "Cost of LLM calls whose price is known", self._cost),
             ("atm.calls", "{call}", "LLM calls, allowed and refused", self._calls),
             ("atm.events.dropped", "{event}", "Events that could not be kept", self._dropped),
             ("atm.call.unmetered", "{call}", "Calls whose tokens are estimated", self._unmetered),
+            ("atm.budget.alerts", "{alert}", "Alerts told, by budget and level", self._alerts),
+            (
+                "atm.budget.overshoot",
+                "1",
+                "Settled past the limits, in the budget's unit",
+                self._overshoot,
+            ),
         ]
 
     def _gauges(self) -> list[_Instrument]:
@@ -95,12 +104,19 @@ class Metrics:
         ]
 
     def _tokens(self) -> Iterator[Observation]:
+        self._gate.add_up()
         for known, total in self._gate.totals.all():
             labels = _labels(known)
             yield Observation(total.input_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "input"})
             yield Observation(total.output_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "output"})
 
+    def _cost(self) -> Iterator[Observation]:
+        self._gate.add_up()
+        for known, total in self._gate.totals.all():
+            yield Observation(usd(total.cost), _labels(known))
+
     def _calls(self) -> Iterator[Observation]:
+        self._gate.add_up()
         for known, total in self._gate.totals.all():
             yield Observation(total.calls, _labels(known))
 
@@ -111,18 +127,25 @@ class Metrics:
     def _unmetered(self) -> Iterator[Observation]:
         yield Observation(self._gate.totals.unmetered)
 
+    def _alerts(self) -> Iterator[Observation]:
+        for (label, level), count in list(self._gate.alerts.counts.items()):
+            yield Observation(count, {sc.ATM_BUDGET_NAME: label, "level": level})
+
+    def _overshoot(self) -> Iterator[Observation]:
+        return self._of_budgets(lambda summary: summary.budget.shown(summary.overshoot))
+
     def _limit(self) -> Iterator[Observation]:
         for budget in self._gate.budgets:
             yield Observation(budget.limit, {sc.ATM_BUDGET_NAME: budget.label})
 
     def _used(self) -> Iterator[Observation]:
-        return self._of_budgets(lambda summary: summary.used)
+        return self._of_budgets(lambda summary: summary.budget.shown(summary.used))
 
     def _held(self) -> Iterator[Observation]:
-        return self._of_budgets(lambda summary: summary.held)
+        return self._of_budgets(lambda summary: summary.budget.shown(summary.held))
 
     def _utilization(self) -> Iterator[Observation]:
-        return self._of_budgets(lambda summary: summary.spent / summary.budget.limit)
+        return self._of_budgets(lambda summary: summary.spent / summary.budget.cap)
 
     def _of_budgets(self, measure: Callable[[Summary], float]) -> Iterator[Observation]:
         for label, summary in self._summaries().items():
@@ -130,7 +153,8 @@ class Metrics:
 
     def _scopes(self) -> Iterator[Observation]:
         for label, summary in self._summaries().items():
-            numbers = summary.payers - summary.exhausted, summary.exhausted
+            fine = summary.payers - summary.alerted - summary.exhausted
+            numbers = fine, summary.alerted, summary.exhausted
             for state, number in zip(STATES, numbers, strict=True):
                 yield Observation(number, {sc.ATM_BUDGET_NAME: label, "state": state})
 
@@ -139,9 +163,9 @@ class Metrics:
         made_at, summaries = self._summary
         if time.monotonic() - made_at > _FRESH_S:
             # Of budgets that there are; a ledger remembers others. An unused one has zeros.
-            unused = [Summary(budget, 0, 0, 0, 0, 0) for budget in self._gate.budgets]
+            unused = [Summary(budget) for budget in self._gate.budgets]
             summaries = {summary.budget.label: summary for summary in unused}
-            for summary in self._gate.ledger.summaries():
+            for summary in self._gate.summaries():
                 if summary.budget.label in summaries:
                     summaries[summary.budget.label] = summary
             self._summary = time.monotonic(), summaries

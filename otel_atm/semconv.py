@@ -79,9 +79,11 @@ RESOURCE_SCOPE: Final = {
 }
 
 # Ours -----------------------------------------------------------------------------------------
+GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
 ATM_CALL_ID: Final = "atm.call_id"
 ATM_DECISION: Final = "atm.decision"
 ATM_BUDGET_NAME: Final = "atm.budget.name"
+ATM_EVENT_ALERT: Final = "atm.budget.alert"
 ATM_TAGS: Final = "atm.tags"
 ATM_PREFIX: Final = "atm."
 METER_NAME: Final = "otel_atm"

@@ -26,6 +26,10 @@ class Trouble:
         self.counts: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
 
+    def count(self, reason: str) -> None:
+        """Count a failure that has been said already."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+
     def note(self, reason: str, error: BaseException, *, dropped: int = 0) -> None:
         """Count a failure, and `dropped` events with it; log it if it is the first of its reason.
 

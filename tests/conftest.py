@@ -64,7 +64,7 @@ class Metered:
         self.clock = clock
         self.rows: list[UsageEvent] = []
         self.trouble: dict[str, int] = {}
-        self.ledger = MemoryLedger(clock)
+        self.ledger = MemoryLedger()
         self.gate = Gate(
             read_budgets(budgets),
             self.ledger,
@@ -119,12 +119,12 @@ class Metered:
     @property
     def used(self) -> list[int]:
         """Settled, of each account."""
-        return [balance.used for balance in self.ledger.balances()]
+        return [balance.used for balance in self.ledger.balances(self.clock())]
 
     @property
     def held(self) -> list[int]:
         """Held, of each account."""
-        return [balance.held for balance in self.ledger.balances()]
+        return [balance.held for balance in self.ledger.balances(self.clock())]
 
 
 #: What an instrumentation says when a call starts.

@@ -15,7 +15,7 @@ from otel_atm import report
 from otel_atm.demo.cast import APP, BUDGETS, CAST
 from otel_atm.demo.fresh import make_room
 from otel_atm.errors import AtmError
-from otel_atm.faces import Handle, init
+from otel_atm.handle import Handle, init
 
 if TYPE_CHECKING:
     import openai

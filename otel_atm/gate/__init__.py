@@ -1,14 +1,23 @@
 """The gate: budgets, calls and a ledger; in come calls, out come rows."""
 
-from otel_atm.gate.call import NO_TOKENS, PLAIN, Call, Ending, Outcome, Tokens
+from otel_atm.gate.admission import Admission
+from otel_atm.gate.alerts import Alert
+from otel_atm.gate.call import NO_TOKENS, PLAIN, Call, Ending, Outcome
 from otel_atm.gate.gate import Gate, Sink
 from otel_atm.gate.plan import Kind, Plan
-from otel_atm.gate.totals import Labels, Totals
+from otel_atm.gate.refusal import Decision
+from otel_atm.gate.status import BudgetStatus
+from otel_atm.gate.totals import Labels, Total, Totals
+from otel_atm.price import Tokens
 
 __all__ = [
     "NO_TOKENS",
     "PLAIN",
+    "Admission",
+    "Alert",
+    "BudgetStatus",
     "Call",
+    "Decision",
     "Ending",
     "Gate",
     "Kind",
@@ -17,5 +26,6 @@ __all__ = [
     "Plan",
     "Sink",
     "Tokens",
+    "Total",
     "Totals",
 ]

@@ -8,11 +8,10 @@ from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import ATTRIBUTE_LENGTH, MOST_KEYS, TEXT_LENGTH, UsageEvent
 from otel_atm.gate.plan import Plan
 from otel_atm.ledger import Hold
+from otel_atm.price import Tokens, usd
 from otel_atm.scope import COLUMN_KEYS
 from otel_atm.semconv import ERROR_TYPE
 
-#: input, output, cache read, cache write, reasoning: as of `otel_atm.Usage`.
-Tokens = tuple[int, int, int, int, int]
 NO_TOKENS: Final[Tokens] = (0, 0, 0, 0, 0)
 
 
@@ -43,7 +42,7 @@ class Outcome(NamedTuple):
     estimated: bool = False
     decision: str = "allowed"
     budget: str | None = None
-    requested: int | None = None
+    requested: float | None = None
     calls: int = 1
     attempts: int = 1
     revision: int = 0
@@ -57,17 +56,19 @@ PLAIN: Final = Outcome()
 class Call:
     """One call: what was held for it, who told of it, how it ended.
 
-    Not frozen, and made without a full row: this is the hot path. A sink takes what it needs from
-    here, or asks for `event()`. Made by `open_call`.
+    Not frozen, and made without a full row: this is the hot path. What a call mostly does not have
+    is not set on it, but read from the class. A sink takes what it needs from here, or asks for
+    `event()`.
 
     Attributes:
         id: the event's id.
         hold: under its accounts; empty when no budget matches, and for a refused call.
         opened_ns: its admission; nanoseconds since the Unix epoch.
         source: the door that saw it.
-        trace_id, span_id: of the span that opened it; 0 without one.
         emitters: the instrumentations whose spans describe it; each tells its usage once.
+        trace_id, span_id: of the span that opened it; 0 without one.
         spans: ids of its open spans, once there is more than one; None before.
+        estimate: what it is charged with when nobody tells; None: as its plan says.
         told: what an emitter reports it to have used; None before.
         partial: whether that is less than the provider would report, since an answer broke off.
         ending: how it failed, as the first of its spans tells, but for one that knows that it was
@@ -77,52 +78,44 @@ class Call:
         outcome: what became of it.
         refusal: the error to raise; None for an allowed call.
         open: whether it has not ended yet.
+        seen_ns: when something of it was last seen, e.g. a chunk of its answer; 0: only its start.
         duration_us, ttft_us, ended_ns: None or 0 while unknown.
     """
 
-    __slots__ = (
-        "duration_us",
-        "emitters",
-        "ended_ns",
-        "ending",
-        "hold",
-        "id",
-        "open",
-        "opened_ns",
-        "outcome",
-        "partial",
-        "plan",
-        "refusal",
-        "response_id",
-        "source",
-        "span_id",
-        "spans",
-        "tokens",
-        "told",
-        "trace_id",
-        "ttft_us",
-    )
+    spans: set[int] | None = None
+    estimate: Tokens | None = None
+    told: Tokens | None = None
+    partial: bool = False
+    ending: Ending | None = None
+    response_id: Any = None
+    tokens: Tokens = NO_TOKENS
+    outcome: Outcome = PLAIN
+    refusal: TokenQuotaExceeded | None = None
+    open: bool = True
+    seen_ns: int = 0
+    duration_us: int | None = None
+    ttft_us: int | None = None
+    ended_ns: int = 0
 
-    id: str
-    plan: Plan
-    hold: Hold
-    opened_ns: int
-    source: str
-    trace_id: int
-    span_id: int
-    emitters: tuple[str, ...]
-    spans: set[int] | None
-    told: Tokens | None
-    partial: bool
-    ending: Ending | None
-    response_id: Any
-    tokens: Tokens
-    outcome: Outcome
-    refusal: TokenQuotaExceeded | None
-    open: bool
-    duration_us: int | None
-    ttft_us: int | None
-    ended_ns: int
+    def __init__(
+        self,
+        event_id: str,
+        plan: Plan,
+        hold: Hold,
+        opened_ns: int,
+        source: str,
+        emitter: str,
+        trace_id: int,
+        span_id: int,
+    ) -> None:
+        self.id = event_id
+        self.plan = plan
+        self.hold = hold
+        self.opened_ns = opened_ns
+        self.source = source
+        self.emitters: tuple[str, ...] = (emitter,)
+        self.trace_id = trace_id
+        self.span_id = span_id
 
     def join(self, emitter: str, span_id: int) -> None:
         """Let a span of another emitter describe this call too."""
@@ -137,6 +130,14 @@ class Call:
             return True
         self.spans.discard(span_id)
         return not self.spans
+
+    @property
+    def cost(self) -> int | None:
+        """What it cost, in pico-USD; None when no price is known of its model."""
+        price = self.plan.price
+        if price is None or self.tokens == NO_TOKENS:
+            return None if price is None else 0  # not even what a request costs
+        return price.cost(self.tokens, self.opened_ns)
 
     def texts(self) -> dict[str, str | None]:
         """The columns that say who, where and what."""
@@ -158,10 +159,10 @@ class Call:
         """The payer's."""
         return tuple(tag[:ATTRIBUTE_LENGTH] for tag in self.plan.kind.scope.tags[:MOST_KEYS])
 
-    def attributes(self) -> dict[str, str | int]:
+    def attributes(self) -> dict[str, str | float]:
         """The allow-list, and the payer's custom keys."""
         custom = [item for item in self.plan.kind.scope.items() if item[0] not in COLUMN_KEYS]
-        found: dict[str, str | int] = {
+        found: dict[str, str | float] = {
             key[:ATTRIBUTE_LENGTH]: value[:ATTRIBUTE_LENGTH] for key, value in custom[:MOST_KEYS]
         }
         if self.outcome.error_type:
@@ -174,7 +175,7 @@ class Call:
 
     def event(self) -> UsageEvent:
         """The row."""
-        tokens, outcome = self.tokens, self.outcome
+        tokens, outcome, cost = self.tokens, self.outcome, self.cost
         return UsageEvent(
             event_id=self.id,
             ts_us=self.opened_ns // 1000,
@@ -194,46 +195,11 @@ class Call:
             cache_write_tokens=tokens[3],
             reasoning_tokens=tokens[4],
             total_tokens=tokens[0] + tokens[1],
-            cost_usd=None,
-            price_version=None,
+            cost_usd=None if cost is None else usd(cost),
+            price_version=self.plan.price.version if self.plan.price else None,
             estimated=outcome.estimated,
             source=self.source,
             tags=self.tags(),
             attributes=self.attributes(),
             revision=outcome.revision,
         )
-
-
-_new: Final = object.__new__
-
-
-def open_call(
-    event_id: str,
-    plan: Plan,
-    hold: Hold,
-    opened_ns: int,
-    source: str,
-    emitter: str,
-    trace_id: int,
-    span_id: int,
-) -> Call:
-    """A call that has just been admitted.
-
-    A function, since calling a class whose ``__init__`` is Python's costs twice as much.
-    """
-    call: Call = _new(Call)
-    call.id = event_id
-    call.plan = plan
-    call.hold = hold
-    call.opened_ns = opened_ns
-    call.source = source
-    call.trace_id = trace_id
-    call.span_id = span_id
-    call.emitters = (emitter,)
-    call.spans = call.told = call.response_id = call.refusal = call.ending = None
-    call.duration_us = call.ttft_us = None
-    call.ended_ns = 0
-    call.tokens = NO_TOKENS
-    call.outcome = PLAIN
-    call.open, call.partial = True, False
-    return call

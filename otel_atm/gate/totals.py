@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Final, NamedTuple
 
-from otel_atm.ledger import Total
-
 
 class Labels(NamedTuple):
     """What calls are told apart by in metrics: few values each, never a user or a session."""
@@ -19,8 +17,26 @@ class Labels(NamedTuple):
     decision: str
 
 
+class Total:
+    """Sums of calls that have something in common; they only ever rise.
+
+    Attributes:
+        cost: in pico-USD, of the calls whose price is known.
+    """
+
+    __slots__ = ("calls", "cost", "input_tokens", "output_tokens")
+
+    def __init__(self) -> None:
+        self.calls = self.input_tokens = self.output_tokens = self.cost = 0
+
+
 class Totals:
-    """A `Total` for each set of labels, at most `BOUND`; what comes after shares one under None."""
+    """A `Total` for each set of labels, at most `BOUND`; what comes after shares one under None.
+
+    Attributes:
+        lock: for whoever adds to a total. It may be taken again by the thread that has it, since
+            a span may end within, by the garbage collector.
+    """
 
     BOUND: Final = 2_000
 
@@ -29,7 +45,7 @@ class Totals:
 
     def renew(self) -> None:
         """Start at zero, with a new lock: in a forked child."""
-        self._lock = threading.RLock()  # a span may end within, by the garbage collector
+        self.lock = threading.RLock()
         self._totals: dict[Labels | None, Total] = {}
         self._unmetered = 0
 
@@ -52,5 +68,5 @@ class Totals:
 
     def add_unmetered(self) -> None:
         """One more."""
-        with self._lock:
+        with self.lock:
             self._unmetered += 1

@@ -1,34 +1,35 @@
-"""Ledgers: what is held and what is spent, per budget, payer and window.
-
-A ledger knows amounts, windows and a clock; it knows nothing of OpenTelemetry, models or people.
-"""
+"""Ledgers: what is held and spent under each budget by each payer."""
 
 from otel_atm.ledger.ledger import (
-    NO_AMOUNTS,
+    MONEY,
     REQUESTS,
-    Accounts,
     Amounts,
     Balance,
+    Claim,
+    Crossing,
     Hold,
     Key,
     Ledger,
+    Line,
+    LooseHold,
     Shortage,
     Summary,
-    Total,
 )
 from otel_atm.ledger.memory import MemoryLedger
 
 __all__ = [
-    "NO_AMOUNTS",
+    "MONEY",
     "REQUESTS",
-    "Accounts",
     "Amounts",
     "Balance",
+    "Claim",
+    "Crossing",
     "Hold",
     "Key",
     "Ledger",
+    "Line",
+    "LooseHold",
     "MemoryLedger",
     "Shortage",
     "Summary",
-    "Total",
 ]

@@ -3,117 +3,40 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from time import time_ns
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from otel_atm.budget import Budget
-from otel_atm.budget_text import UNITS
+from otel_atm.ledger.account import Account
+from otel_atm.ledger.book import Book, open_book
 from otel_atm.ledger.ledger import (
-    NO_AMOUNTS,
-    REQUESTS,
     Amounts,
     Balance,
+    Crossing,
     Hold,
     Key,
+    Line,
+    LooseHold,
     Shortage,
     Summary,
-    Total,
 )
-from otel_atm.window import Period, period_at
 
 
-class Account:
-    """What one key spent in one window.
-
-    Attributes:
-        key: of the account.
-        unit: where its budget's unit stands in `Amounts`.
-        room: limit - settled - held, so that one comparison decides; below 0 after an overshoot.
-        settled: what is spent.
-    """
-
-    __slots__ = ("key", "period", "room", "settled", "unit")
-
-    def __init__(self, key: Key, period: Period) -> None:
-        self.key, self.period = key, period
-        self.unit = UNITS.index(key.budget.unit)
-        self.room, self.settled = key.budget.limit, 0
-
-    def limit_by(self, budget: Budget) -> None:
-        """Take the limit of a budget of the same identity; what was spent stays."""
-        self.room += budget.limit - self.key.budget.limit
-        self.key = self.key._replace(budget=budget)
-
-    @property
-    def held(self) -> int:
-        """For calls in flight."""
-        return self.key.budget.limit - self.room - self.settled
-
-    def room_for(self, need: Amounts) -> int | None:
-        """What can be held of an estimate; None: refuse.
-
-        What does not fit is cut to what is left, if something is and nothing is in flight. Not for
-        requests: they are known, not estimated.
-        """
-        amount = self.capped(need)
-        if amount <= self.room:
-            return amount
-        alone = self.room > 0 and not self.held and self.unit != REQUESTS
-        return self.room if alone else None
-
-    def capped(self, need: Amounts) -> int:
-        """Of an estimate, what this account looks at: never more than its limit."""
-        return min(need[self.unit], self.key.budget.limit)
-
-    def balance(self) -> Balance:
-        """As it stands."""
-        return Balance(self.key, self.settled, self.held, self.period)
-
-
-class _Book:
-    """All accounts of one budget in its current window.
-
-    A new window starts a new dict: the accounts of the old one live on only in open holds, so
-    memory is bounded by the payers of one window.
-    """
-
-    __slots__ = ("accounts", "budget", "period")
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self.period = Period(0, 0)
-        self.accounts: dict[tuple[str, ...], Account] = {}
-
-    def limit_by(self, budget: Budget) -> None:
-        """Take the limit of a budget of the same identity."""
-        self.budget = budget
-        for account in self.accounts.values():
-            account.limit_by(budget)
-
-    def account(self, values: tuple[str, ...]) -> Account:
-        account = self.accounts.get(values)
-        if account is None:
-            key = Key(self.budget, values)
-            account = self.accounts[values] = Account(key, self.period)
-        return account
-
-
-class MemoryAccounts:
-    """Accounts as of their current windows; they are looked up again when a window begins.
+class MemoryClaim:
+    """A claim on accounts as of their current windows; looked up again when one of them begins.
 
     Attributes:
-        until_ns: when the first of their windows ends.
-        turn: the ledger's, when they were looked up.
-        held: the accounts, each with what it holds of `need`: most calls need the same.
+        held: each account, where its unit stands in amounts, and what it is asked for.
+        until_ns: when the first of the windows ends.
+        turn: the ledger's, when the accounts were looked up.
     """
 
-    __slots__ = ("books", "held", "keys", "need", "turn", "until_ns")
+    __slots__ = ("books", "held", "lines", "turn", "until_ns")
 
-    def __init__(self, keys: tuple[Key, ...], books: tuple[_Book, ...]) -> None:
-        self.keys, self.books = keys, books
+    def __init__(self, lines: tuple[Line, ...], books: tuple[Book, ...]) -> None:
+        self.lines, self.books = lines, books
+        self.held: Sequence[tuple[Account, int, int]] = ()
         self.until_ns, self.turn = 0, -1
-        self.need = NO_AMOUNTS
-        self.held: Sequence[tuple[Account, int]] = ()
 
 
 class MemoryLedger:
@@ -121,160 +44,226 @@ class MemoryLedger:
 
     Its lock may be taken again by the thread that has it: the garbage collector may close an
     abandoned stream, and so settle its call, wherever something is allocated, in here too. What
-    reads and writes an account does so in one line, in which nothing is allocated.
-
-    Args:
-        clock: nanoseconds since the Unix epoch.
+    reads and writes an account calls nothing in between.
     """
 
-    def __init__(self, clock: Callable[[], int] = time_ns) -> None:
-        self._clock = clock
-        self._books: dict[object, _Book] = {}  # identity of a budget → its book
-        self._turn = 0  # counts the windows that have begun: none of them begins twice
+    def __init__(self) -> None:
+        self._books: dict[object, Book] = {}  # identity of a budget → its book
+        self._turn = 0  # counts what makes claims look up their accounts again
         self._lock = threading.RLock()
 
-    def accounts(self, keys: Sequence[Key]) -> MemoryAccounts:
-        """See `Ledger.accounts`."""
+    def use(self, budgets: Iterable[Budget]) -> None:
+        """See `Ledger.use`."""
         with self._lock:
-            return MemoryAccounts(tuple(keys), tuple(self._book(key.budget) for key in keys))
+            for budget in budgets:
+                book = self._books.get(budget.identity)
+                if book is not None and _counts_alike(book.budget, budget):
+                    book.replace(budget)
+                else:
+                    self._books[budget.identity] = self._open_book(budget)
+            self._turn += 1
 
-    def admit(self, accounts: MemoryAccounts, need: Amounts) -> Hold | Shortage:
+    def claim(self, lines: Sequence[Line]) -> MemoryClaim:
+        """See `Ledger.claim`."""
+        with self._lock:
+            return MemoryClaim(tuple(lines), tuple(self._book(line.key.budget) for line in lines))
+
+    def admit(self, claim: MemoryClaim, now_ns: int) -> Hold | Shortage:
         """See `Ledger.admit`."""
-        now_ns = self._clock()
         self._lock.acquire()  # `with` takes twice as long, in here and in `settle`
         try:
-            if (
-                now_ns >= accounts.until_ns
-                or accounts.turn != self._turn
-                or accounts.need is not need
-            ):
-                self._renew(accounts, need, now_ns)
-            held = accounts.held
-            for account, amount in held:
-                room = account.room - amount
-                if room < 0:
+            if now_ns >= claim.until_ns or claim.turn != self._turn:
+                self._renew(claim, now_ns)
+            held = claim.held
+            for account, _, amount in held:
+                spent = account.spent + amount
+                if spent > account.credit:
                     _take_back(held, account)
-                    return _admit_tightly(held, need, now_ns)
-                account.room = room
+                    return _admit_tightly(claim, now_ns)
+                account.spent = spent
         finally:
             self._lock.release()
         return held
 
-    def settle(self, hold: Hold, used: Amounts, total: Total) -> None:
+    def amend(self, hold: Hold, amounts: Sequence[int], now_ns: int) -> Hold | Shortage:
+        """See `Ledger.amend`."""
+        with self._lock:
+            answer = _fit_again(hold, amounts, now_ns)
+            if not isinstance(answer, Shortage):
+                for (account, _, before), (_, _, after) in zip(hold, answer, strict=True):
+                    _hold_more(account, after - before)
+        return answer
+
+    def settle(self, hold: Hold, used: Amounts) -> Sequence[Crossing]:
         """See `Ledger.settle`."""
+        crossings: Sequence[Crossing] = ()
         self._lock.acquire()
         try:
-            for account, held in hold:
-                charge = used[account.unit]
-                account.room += held - charge
-                account.settled += charge
-            total.calls += 1
-            total.input_tokens += used[1]
-            total.output_tokens += used[2]
+            for account, unit, held in hold:
+                charge = used[unit]
+                account.spent += charge - held
+                settled = account.settled + charge
+                account.settled = settled
+                if settled > account.watch:
+                    account.carry(held - charge)
+                    crossings = [*crossings, *account.look(charge)]
         finally:
             self._lock.release()
+        return crossings
 
-    def correct(self, hold: Hold, before: Amounts, used: Amounts, total: Total) -> None:
+    def correct(self, hold: Hold, before: Amounts, used: Amounts) -> None:
         """See `Ledger.correct`."""
         with self._lock:
-            for account, _ in hold:
-                more = used[account.unit] - before[account.unit]
-                account.room -= more
+            for account, unit, _ in hold:
+                more = used[unit] - before[unit]
+                account.spent += more
                 account.settled += more
-            total.input_tokens += max(0, used[1] - before[1])
-            total.output_tokens += max(0, used[2] - before[2])
+                account.carry(-more)
+                account.look(more)
 
-    def charge(self, accounts: MemoryAccounts) -> Hold:
+    def charge(self, claim: MemoryClaim, now_ns: int) -> Hold:
         """See `Ledger.charge`."""
-        now_ns = self._clock()
         with self._lock:
-            self._renew(accounts, NO_AMOUNTS, now_ns)
-            return accounts.held
+            self._renew(claim, now_ns)
+            return [(account, unit, 0) for account, unit, _ in claim.held]
 
-    def balances(self) -> list[Balance]:
+    def look(self, claim: MemoryClaim, now_ns: int) -> list[Balance]:
+        """See `Ledger.look`."""
+        with self._lock:
+            self._renew(claim, now_ns)
+            return [account.balance() for account, _, _ in claim.held]
+
+    def balances(self, now_ns: int) -> list[Balance]:
         """See `Ledger.balances`. Accounts whose window is over are left out."""
-        return [account.balance() for _, accounts in self._current() for account in accounts]
+        return [account.balance() for _, accounts in self._current(now_ns) for account in accounts]
 
-    def summaries(self) -> list[Summary]:
+    def summaries(self, now_ns: int) -> list[Summary]:
         """See `Ledger.summaries`."""
-        return [_summary(budget, accounts) for budget, accounts in self._current() if accounts]
+        return [book.summary(accounts) for book, accounts in self._current(now_ns)]
 
-    def _current(self) -> list[tuple[Budget, list[Account]]]:
-        """The accounts of each budget whose window is not over."""
-        now_ns = self._clock()
-        with self._lock:  # not for long: there may be very many
-            return [
-                (book.budget, list(book.accounts.values()))
-                for book in self._books.values()
-                if now_ns < book.period.end_ns
-            ]
+    def grant(self, key: Key, amount: int, now_ns: int) -> None:
+        """See `Ledger.grant`."""
+        with self._lock:
+            self._account(key, now_ns).credit += amount
+
+    def reset(self, key: Key, now_ns: int) -> None:
+        """See `Ledger.reset`."""
+        with self._lock:
+            self._account(key, now_ns)
+            self._book(key.budget).forget(key.values)
+            self._turn += 1
+
+    def exempt(self, key: Key, until_ns: int, now_ns: int) -> None:
+        """See `Ledger.exempt`."""
+        with self._lock:
+            self._account(key, now_ns)
+            self._book(key.budget).exempt(key.values, until_ns if until_ns > now_ns else 0)
+            self._turn += 1
+
+    def on_stop(self, tell: Callable[[bool], None]) -> None:
+        """See `Ledger.on_stop`. Operators reach only ledgers in files; see `Handle.stop`."""
 
     def after_fork(self) -> None:
         """See `Ledger.after_fork`. What was settled stays: a child has its parent's past."""
         self._lock = threading.RLock()
         for book in self._books.values():
-            for account in book.accounts.values():
-                account.room += account.held
+            for account in book.all():
+                for one in getattr(account, "counting", (account,)):
+                    _hold_more(one, one.settled - one.spent)
+        self._turn += 1
 
-    def _book(self, budget: Budget) -> _Book:
+    def close(self) -> None:
+        """See `Ledger.close`. Nobody else knows of it."""
+
+    def _current(self, now_ns: int) -> list[tuple[Book, list[Account]]]:
+        """The accounts of each book that count now."""
+        with self._lock:  # not for long: there may be very many
+            for book in self._books.values():
+                self._turn_book(book, now_ns)
+            return [(book, list(book.all())) for book in self._books.values()]
+
+    def _account(self, key: Key, now_ns: int) -> Account:
+        book = self._book(key.budget)
+        self._turn_book(book, now_ns)
+        return book.account(key.values)
+
+    def _book(self, budget: Budget) -> Book:
         book = self._books.get(budget.identity)
-        if book is None or not _counts_alike(book.budget, budget):
-            book = self._books[budget.identity] = _Book(budget)
-        elif book.budget.limit != budget.limit:
-            book.limit_by(budget)
+        if book is None:
+            book = self._books[budget.identity] = self._open_book(budget)
+        # Of a call that began when this budget counted otherwise: it changes nothing any more.
+        return book if _counts_alike(book.budget, budget) else self._open_book(budget)
+
+    def _open_book(self, budget: Budget) -> Book:
+        return open_book(budget)
+
+    def _turn_book(self, book: Book, now_ns: int) -> None:
+        if now_ns >= book.until_ns:  # windows never go backwards, even if the clock does
+            book.turn(now_ns)
             self._turn += 1
-        return book
 
-    def _renew(self, accounts: MemoryAccounts, need: Amounts, now_ns: int) -> None:
-        for book in accounts.books:
-            if now_ns >= book.period.end_ns:  # windows never go backwards, even if the clock does
-                book.period, book.accounts = period_at(book.budget.window, now_ns), {}
-                self._turn += 1
+    def _renew(self, claim: MemoryClaim, now_ns: int) -> None:
+        for book in claim.books:
+            self._turn_book(book, now_ns)
         # A new list each time: open holds keep theirs.
-        current = [
-            book.account(key.values)
-            for book, key in zip(accounts.books, accounts.keys, strict=True)
+        claim.held = [
+            (book.account(line.key.values), line.unit, line.amount)
+            for book, line in zip(claim.books, claim.lines, strict=True)
         ]
-        accounts.held = [(account, account.capped(need)) for account in current]
-        accounts.need, accounts.turn = need, self._turn
-        accounts.until_ns = min(book.period.end_ns for book in accounts.books)
-
-
-def _summary(budget: Budget, accounts: Sequence[Account]) -> Summary:
-    limit = budget.limit
-    left = [account.room for account in accounts]
-    used = [account.settled for account in accounts]
-    held = max(limit - room - settled for room, settled in zip(left, used, strict=True))
-    exhausted = sum(room <= 0 for room in left)
-    return Summary(budget, max(used), held, limit - min(left), len(accounts), exhausted)
+        claim.turn = self._turn
+        claim.until_ns = min([0 if book.each_call else book.until_ns for book in claim.books])
 
 
 def _counts_alike(one: Budget, other: Budget) -> bool:
-    """Whether spend under one budget is spend under the other: all but the limit is the same."""
-    return (one.unit, one.window, one.by, one.match) == (
+    """Whether spend under one budget is spend under the other."""
+    return (one.unit, one.clock, one.by, one.match, one.weights) == (
         other.unit,
-        other.window,
+        other.clock,
         other.by,
         other.match,
+        other.weights,
     )
 
 
-def _admit_tightly(
-    current: Sequence[tuple[Account, int]], need: Amounts, now_ns: int
-) -> Hold | Shortage:
-    """Where `need` does not fit: the last call alone, or nothing."""
-    held = [(account, account.room_for(need)) for account, _ in current]
-    short = [account for account, amount in held if amount is None]
+def _admit_tightly(claim: MemoryClaim, now_ns: int) -> Hold | Shortage:
+    """Where a claim does not fit: the last call alone, a budget that does not block, or nothing."""
+    lines = [(*held, line.exact) for held, line in zip(claim.held, claim.lines, strict=True)]
+    fitting = [
+        (account, unit, account.fit(amount, exact=exact)) for account, unit, amount, exact in lines
+    ]
+    short = [
+        account.shortage(amount, exact=exact, now_ns=now_ns)
+        for (account, _, amount, exact), (_, _, fit) in zip(lines, fitting, strict=True)
+        if fit is None
+    ]
     if short:
-        last = max(short, key=lambda account: account.period.end_ns)
-        return Shortage(last.balance(), last.capped(need), now_ns)
-    for account, amount in held:
-        account.room -= amount or 0
-    return [(account, amount or 0) for account, amount in held]
+        return max(short, key=lambda shortage: shortage.balance.period.end_ns)
+    hold = LooseHold((account, unit, fit[0]) for account, unit, fit in fitting if fit)
+    hold.over = tuple(account.balance() for account, _, fit in fitting if fit and fit[1])
+    for account, _, amount in hold:
+        account.spent += amount
+    return hold if hold.over else list(hold)
 
 
-def _take_back(held: Sequence[tuple[Account, int]], stop: Account) -> None:
-    for account, amount in held:
+def _fit_again(hold: Hold, amounts: Sequence[int], now_ns: int) -> Hold | Shortage:
+    """The hold with other amounts, if they fit."""
+    for (account, _, before), amount in zip(hold, amounts, strict=True):
+        latest: Account = account.latest
+        if amount > before and latest.fit(amount - before, exact=True) is None:
+            return latest.shortage(amount, exact=True, now_ns=now_ns)
+    return [
+        (account, unit, amount) for (account, unit, _), amount in zip(hold, amounts, strict=True)
+    ]
+
+
+def _hold_more(account: Account, amount: int) -> None:
+    """Hold so much more, or less."""
+    account.spent += amount
+    account.carry(-amount)
+
+
+def _take_back(held: Sequence[tuple[Any, int, int]], stop: Account) -> None:
+    for account, _, amount in held:
         if account is stop:
             return
-        account.room += amount
+        account.spent -= amount

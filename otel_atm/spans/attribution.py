@@ -90,6 +90,24 @@ class Attribution:
             scope.memo[key] = answer
         return answer
 
+    def plan(self, provider: str | None, model: str | None, operation: str) -> Plan:
+        """The plan of a call without a span: of the context, and of the resource last seen."""
+        scope = current_scope()
+        key = self._gate.generation, provider, model, operation, "admit"
+        plan: Plan | None = scope.memo.get(key)
+        if plan is None:
+            payer = self._resource[1] | scope
+            plan = self._gate.plan(Kind(payer, provider, model, operation))
+            if len(scope.memo) >= _MEMO_SIZE:
+                scope.memo.clear()
+            scope.memo[key] = plan
+        return plan
+
+    def know(self, resource: Resource) -> None:
+        """Calls come from this resource, as long as no span says otherwise."""
+        self._resource = resource, _of_resource(resource)
+        self._gate.renew_generation()
+
     def _scope(
         self, resource: Resource, attributes: Mapping[str, Any], context: Context | None
     ) -> Scope:

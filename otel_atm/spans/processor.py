@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, NoReturn
+from weakref import WeakMethod
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Status, StatusCode, get_current_span
 
 from otel_atm.errors import TokenQuotaExceeded
-from otel_atm.gate import Call, Gate, Tokens
+from otel_atm.gate import PLAIN, Alert, Call, Gate, Tokens
 from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
     ATM_DECISION,
     ERROR_TYPE,
+    GEN_AI_REQUEST_MAX_TOKENS,
     GEN_AI_RESPONSE_ID,
     GEN_AI_TIME_TO_FIRST_CHUNK,
 )
+from otel_atm.spans.alert_event import add_event
 from otel_atm.spans.attribution import Attribution
 from otel_atm.spans.emitters import KINDS, NAMED, Emitter, recognise
 from otel_atm.spans.endings import ending_of, is_partial
@@ -50,6 +55,9 @@ class GateProcessor(SpanProcessor):
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
         # id of an open span → the call it tells of, and how; without a how, it only lies beneath
         self._spans: dict[int, tuple[Call, Emitter | None]] = {}
+        self._unsaid: deque[Alert] = deque(maxlen=16)  # that no span tells of yet
+        alert = WeakMethod(self._alert)  # a gate may outlive its processor
+        gate.alerts.listen(lambda told: (tell := alert()) and tell(told))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Admit an LLM span.
@@ -71,12 +79,20 @@ class GateProcessor(SpanProcessor):
                 return
             plan, emitter = known
             call = self._gate.begin(
-                plan, _SOURCE, scope_name, above and above[0], trace_id, span_id
+                plan,
+                _SOURCE,
+                scope_name,
+                above and above[0],
+                trace_id,
+                span_id,
+                attributes.get(GEN_AI_REQUEST_MAX_TOKENS),
             )
             if call.refusal is not None:
                 self._refuse(span, call, call.refusal)
             self._remember(span_id, call, emitter)
             self._write(span, plan.span_attributes, call.id)
+            if call.outcome is not PLAIN or self._unsaid:
+                self._say_more(span, call)
         except TokenQuotaExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
@@ -136,6 +152,10 @@ class GateProcessor(SpanProcessor):
         """Take other scope keys from baggage, from now on."""
         self._attribution.take_from_baggage(keys)
 
+    def know(self, resource: Resource) -> None:
+        """Calls without a span come from this resource, until a span says otherwise."""
+        self._attribution.know(resource)
+
     def forget_spans(self) -> None:
         """Open spans are somebody else's: in a forked child, the parent's."""
         self._spans = {}
@@ -156,6 +176,23 @@ class GateProcessor(SpanProcessor):
         except Exception as error:  # noqa: BLE001 - e.g. of another processor; the refusal stands
             self._gate.trouble.note("on_start", error)
         raise refusal
+
+    def _say_more(self, span: Span, call: Call) -> None:
+        """Set what few calls have: a decision other than "allowed", alerts since the last one."""
+        outcome = call.outcome
+        if outcome.decision != PLAIN.decision and outcome.budget is not None:
+            said = {ATM_DECISION: outcome.decision, ATM_BUDGET_NAME: outcome.budget}
+            span.set_attributes(said)
+        while self._unsaid:
+            add_event(span, self._unsaid.popleft())
+
+    def _alert(self, alert: Alert) -> None:
+        """Say an alert on the span around the call, else on the next call's."""
+        around = get_current_span()
+        if around.is_recording():
+            add_event(around, alert)
+        else:
+            self._unsaid.append(alert)
 
     def _remember(self, span_id: int, call: Call, emitter: Emitter | None) -> None:
         spans = self._spans

@@ -23,6 +23,11 @@ class StorePaths:
     lock: Path
     spool: Path
 
+    @property
+    def ledger(self) -> Path:
+        """The file of the ledger that belongs to the store."""
+        return self.database.with_name(self.database.name + ".ledger")
+
     @classmethod
     def of(cls, database: str | os.PathLike[str]) -> StorePaths:
         """The paths of the store whose DuckDB file is `database`.

@@ -72,7 +72,7 @@ class Program:
         """Meter it from now on."""
         self.processor = atm.TokenSpanProcessor(
             budgets or [PLENTY],
-            settings.pop("ledger", MemoryLedger(self.clock)),
+            settings.pop("ledger", MemoryLedger()),
             settings.pop("store", self.path),
             meter_provider=self.meter_provider,
             **settings,

@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, clock: ManualClock, *budgets: Budget | str, default_hold: int = 100) -> None:
         self.clock = clock
         self.rows: list[UsageEvent] = []
-        self.ledger = MemoryLedger(clock)
+        self.ledger = MemoryLedger()
         self.gate = Gate(
             read_budgets(budgets),
             self.ledger,
@@ -64,12 +64,13 @@ class Bench:
         """Payer → (used, held)."""
         return {
             " ".join(balance.key.values): (balance.used, balance.held)
-            for balance in self.ledger.balances()
+            for balance in self.ledger.balances(self.clock())
         }
 
     @property
     def totals(self) -> dict[Labels | None, tuple[int, int, int]]:
         """Labels → (calls, input, output)."""
+        self.gate.add_up()
         return {
             labels: (total.calls, total.input_tokens, total.output_tokens)
             for labels, total in self.gate.totals.all()
@@ -158,7 +159,7 @@ class TestAdmission:
         units = [f"1000 {unit} / day" for unit in ("tokens", "input_tokens", "output_tokens")]
         bench = make(*units, "9 calls / day", default_hold=101)
         bench.begin()
-        held = [balance.held for balance in bench.ledger.balances()]
+        held = [balance.held for balance in bench.ledger.balances(bench.clock())]
         assert held == [101, 50, 51, 1]
 
     def test_needs_no_budget(self, make: Callable[..., Bench], clock: ManualClock) -> None:
@@ -171,7 +172,7 @@ class TestAdmission:
         bench = make("1000 tokens / day where team=ml", "1000 tokens / day where model=gpt-5.1")
         bench.begin(team="ml", model="o9")
         bench.begin(team="web", model="o9")
-        assert [str(balance.key.budget) for balance in bench.ledger.balances()] == [
+        assert [str(balance.key.budget) for balance in bench.ledger.balances(bench.clock())] == [
             "1000 tokens / day where team=ml"
         ]
 
@@ -438,7 +439,7 @@ class TestLostCalls:
         call = bench.begin()
         bench.gate.expire(everything=True)
         bench.gate.release(call, "error", "InternalServerError")
-        assert [balance.used for balance in bench.ledger.balances()] == [0, 0]
+        assert [balance.used for balance in bench.ledger.balances(bench.clock())] == [0, 0]
 
     def test_leave_totals_that_never_fall(self, bench: Bench) -> None:
         call = bench.begin(user="ann")
@@ -626,7 +627,7 @@ class TestSinks:
     def test_take_each_row_in_their_order(self, clock: ManualClock) -> None:
         seen: list[str] = []
         sinks = [lambda call: seen.append("one"), lambda call: seen.append("two")]
-        gate = Gate((), MemoryLedger(clock), clock=clock, sinks=sinks)
+        gate = Gate((), MemoryLedger(), clock=clock, sinks=sinks)
         gate.settle(gate.begin(gate.plan(kind()), "span", "openai"), USED)
         assert seen == ["one", "two"]
 
@@ -640,7 +641,7 @@ class TestSinks:
 
         sinks = [broken, lambda call: rows.append(call.event().total_tokens)]
         gate = Gate(
-            read_budgets(["10 tokens / day"]), MemoryLedger(clock), clock=clock, sinks=sinks
+            read_budgets(["10 tokens / day"]), MemoryLedger(), clock=clock, sinks=sinks
         )
         gate.settle(gate.begin(gate.plan(kind()), "span", "openai"), USED)
         assert gate.begin(gate.plan(kind()), "span", "openai").refusal is not None

@@ -20,7 +20,7 @@ def test_a_call_that_cannot_be_refused_is_charged_and_says_which_budget_was_used
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows: list[UsageEvent] = []
-    ledger = MemoryLedger(clock)
+    ledger = MemoryLedger()
     gate = Gate(
         read_budgets([BUDGET]),
         ledger,
@@ -36,7 +36,7 @@ def test_a_call_that_cannot_be_refused_is_charged_and_says_which_budget_was_used
     found = [(row.decision, row.total_tokens, dict(row.attributes)) for row in rows]
     let_through = ("allowed", 18, {"would_refuse": BUDGET})
     assert found == [("allowed", 18, {}), let_through, let_through]
-    assert [(balance.used, balance.held) for balance in ledger.balances()] == [(54, 0)]
+    assert [(balance.used, balance.held) for balance in ledger.balances(clock())] == [(54, 0)]
     warning = (
         f"otel-atm: budget {BUDGET} is used up, but com.anthropic.sdk.python passes over "
         "refusals: its calls are let through and metered"
@@ -49,7 +49,7 @@ def test_how_such_a_call_ends_does_not_hide_the_mark(clock: ManualClock) -> None
     rows: list[UsageEvent] = []
     gate = Gate(
         read_budgets(["1 request / day"]),
-        MemoryLedger(clock),
+        MemoryLedger(),
         clock=clock,
         sinks=[lambda call: rows.append(call.event())],
         swallows=lambda _: True,

@@ -19,27 +19,29 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from otel_atm.budget import Budget
 from otel_atm.budget_text import UNITS
 from otel_atm.ledger import (
-    NO_AMOUNTS,
-    REQUESTS,
     Amounts,
     Balance,
+    Crossing,
     Hold,
     Key,
     Ledger,
+    Line,
+    LooseHold,
     Shortage,
     Summary,
-    Total,
 )
 from otel_atm.testing import ManualClock
-from otel_atm.window import Period, period_at
+from otel_atm.window import Period
 
-MINUTE, HOUR = 60, 3_600
+MINUTE, HOUR, DAY_S = 60, 3_600, 86_400
+NOTHING: Amounts = (0, 0, 0, 0, 0)
+SECOND_NS = 1_000_000_000
 
 
 @cache
 def tokens(amount: int) -> Amounts:
-    """Of a call, half of them input. Equal amounts are one object, as those of a gate are."""
-    return amount, amount // 2, amount - amount // 2, 1
+    """Of a call, half of them input, at a micro-USD a token."""
+    return amount, amount // 2, amount - amount // 2, 1, amount
 
 
 def key(budget: Budget | str, **who: str) -> Key:
@@ -48,47 +50,67 @@ def key(budget: Budget | str, **who: str) -> Key:
     return Key(read, tuple(who.get(name, "") for name in read.by))
 
 
+def line(of: Key, amounts: Amounts, *, exact: bool = False) -> Line:
+    """As a gate asks for an estimate: cut to the limit, but for requests, which are known."""
+    unit = UNITS.index(of.budget.unit)
+    if exact or of.budget.unit == "requests":
+        return Line(of, unit, amounts[unit], exact=True)
+    return Line(of, unit, min(amounts[unit], of.budget.cap))
+
+
 class Book:
     """A ledger in the words of a test."""
 
-    def __init__(self, ledger: Ledger[Any]) -> None:
-        self.ledger = ledger
-        self.total = Total()
+    def __init__(self, ledger: Ledger[Any], clock: ManualClock) -> None:
+        self.ledger, self.clock = ledger, clock
+        self._claims: dict[Any, Any] = {}
 
-    def open(self, *budgets: Budget | str, **who: str) -> Any:
+    def open(self, *budgets: Budget | str, **who: str) -> tuple[Key, ...]:
         """The accounts of a payer under these budgets."""
-        return self.ledger.accounts([key(budget, **who) for budget in budgets])
+        return tuple(key(budget, **who) for budget in budgets)
 
-    def admit(self, accounts: Any, amount: int) -> Hold:
+    def claim(self, keys: tuple[Key, ...], amount: int, *, exact: bool = False) -> Any:
+        """Made once, and used again."""
+        known = keys, amount, exact
+        if known not in self._claims:
+            lines = [line(of, tokens(amount), exact=exact) for of in keys]
+            self._claims[known] = self.ledger.claim(lines)
+        return self._claims[known]
+
+    def ask(self, keys: tuple[Key, ...], amount: int, *, exact: bool = False) -> Hold | Shortage:
+        """Admit, or not."""
+        return self.ledger.admit(self.claim(keys, amount, exact=exact), self.clock())
+
+    def admit(self, keys: tuple[Key, ...], amount: int, *, exact: bool = False) -> Hold:
         """Hold tokens; the test needs it to succeed."""
-        answer = self.ledger.admit(accounts, tokens(amount))
+        answer = self.ask(keys, amount, exact=exact)
         assert not isinstance(answer, Shortage)
         return answer
 
-    def refuse(self, accounts: Any, amount: int) -> Shortage:
+    def refuse(self, keys: tuple[Key, ...], amount: int, *, exact: bool = False) -> Shortage:
         """Ask for tokens; the test needs it to fail."""
-        answer = self.ledger.admit(accounts, tokens(amount))
+        answer = self.ask(keys, amount, exact=exact)
         assert isinstance(answer, Shortage)
         return answer
 
-    def settle(self, hold: Hold, amount: int) -> None:
+    def settle(self, hold: Hold, amount: int) -> list[Crossing]:
         """Charge tokens in the place of a hold."""
-        self.ledger.settle(hold, tokens(amount), self.total)
+        return list(self.ledger.settle(hold, tokens(amount)))
 
-    def charge(self, accounts: Any, amount: int) -> None:
+    def charge(self, keys: tuple[Key, ...], amount: int) -> None:
         """Charge tokens that are spent already."""
-        self.settle(self.ledger.charge(accounts), amount)
+        self.settle(self.ledger.charge(self.claim(keys, 0), self.clock()), amount)
 
-    def spend(self, accounts: Any, amount: int) -> None:
+    def spend(self, keys: tuple[Key, ...], amount: int) -> list[Crossing]:
         """One whole call."""
-        self.settle(self.admit(accounts, amount), amount)
+        return self.settle(self.admit(keys, amount), amount)
 
     @property
     def amounts(self) -> dict[tuple[str, ...], tuple[int, int]]:
         """(budget's name or text, payer's values…) → (used, held), where there is any."""
         return {
             (balance.key.budget.label, *balance.key.values): (balance.used, balance.held)
-            for balance in self.ledger.balances()
+            for balance in self.ledger.balances(self.clock())
             if balance.used or balance.held
         }
 
@@ -98,12 +120,17 @@ PER_MINUTE = "500 tokens / minute"
 PER_USER = "500 tokens / minute per user"
 
 
+def period_of(budget: Budget | str, now_ns: int) -> Period:
+    """The window of a calendar budget."""
+    return key(budget).budget.clock.period_at(now_ns)
+
+
 class LedgerContract:
     """Subclass it with a fixture `ledger` that makes one of the kind, with `clock`."""
 
     @pytest.fixture
-    def book(self, ledger: Ledger[Any]) -> Book:
-        return Book(ledger)
+    def book(self, ledger: Ledger[Any], clock: ManualClock) -> Book:
+        return Book(ledger, clock)
 
     # Admission ------------------------------------------------------------------------------
 
@@ -119,7 +146,11 @@ class LedgerContract:
         units = [f"1000 {unit} / day" for unit in UNITS]
         book.settle(book.admit(book.open(*units), 101), 33)
         assert book.amounts == dict(
-            zip([(unit,) for unit in units], [(33, 0), (16, 0), (17, 0), (1, 0)], strict=True)
+            zip(
+                [(key(unit).budget.label,) for unit in units],
+                [(33, 0), (16, 0), (17, 0), (1, 0), (33, 0)],
+                strict=True,
+            )
         )
 
     @pytest.mark.parametrize("budgets", [(DAY, PER_MINUTE), (PER_MINUTE, DAY)])
@@ -140,10 +171,12 @@ class LedgerContract:
                 key=key(PER_USER, user="ann"),
                 used=300,
                 held=150,
-                period=period_at("minute", clock()),
+                limit=500,
+                period=period_of("1 tokens / minute", clock()),
             ),
             requested=100,
             now_ns=clock(),
+            retry_ns=period_of("1 tokens / minute", clock()).end_ns,
         )
 
     @pytest.mark.parametrize("reverse", [False, True])
@@ -202,11 +235,12 @@ class LedgerContract:
         book.admit(accounts, 100)
         assert book.amounts == {(PER_USER, "ann"): (450, 50), (PER_USER, "bob"): (0, 100)}
 
-    def test_requests_are_known_and_never_cut(self, book: Book, ledger: Ledger[Any]) -> None:
+    def test_what_is_known_is_never_cut(self, book: Book, ledger: Ledger[Any]) -> None:
         accounts = book.open("3 calls / minute")
         book.spend(accounts, 0)
         book.spend(accounts, 0)
-        assert isinstance(ledger.admit(accounts, (0, 0, 0, 2)), Shortage)
+        two = ledger.claim([line(accounts[0], (0, 0, 0, 2, 0))])
+        assert isinstance(ledger.admit(two, book.clock()), Shortage)
         book.spend(accounts, 0)
         assert book.refuse(accounts, 0).balance.used == 3
 
@@ -225,7 +259,7 @@ class LedgerContract:
         self, book: Book, ledger: Ledger[Any]
     ) -> None:
         accounts = book.open(PER_MINUTE, "1 calls / minute")
-        ledger.settle(book.admit(accounts, 100), NO_AMOUNTS, book.total)
+        ledger.settle(book.admit(accounts, 100), NOTHING)
         assert book.amounts == {}
         book.admit(accounts, 500)
 
@@ -249,31 +283,8 @@ class LedgerContract:
         accounts = book.open(PER_MINUTE)
         hold = book.admit(accounts, 100)
         book.settle(hold, 100)
-        ledger.correct(hold, tokens(100), tokens(used), book.total)
+        ledger.correct(hold, tokens(100), tokens(used))
         assert book.amounts == ({(PER_MINUTE,): (used, 0)} if used else {})
-
-    def test_a_total_adds_up_what_is_settled(self, book: Book) -> None:
-        accounts = book.open(PER_MINUTE)
-        book.spend(accounts, 101)
-        book.charge(accounts, 31)
-        total = book.total
-        assert (total.calls, total.input_tokens, total.output_tokens) == (2, 65, 67)
-
-    @pytest.mark.parametrize(("used", "grown"), [(140, (1, 70, 70)), (40, (1, 50, 50))])
-    def test_a_total_never_falls(
-        self, book: Book, ledger: Ledger[Any], used: int, grown: tuple[int, int, int]
-    ) -> None:
-        hold = book.admit(book.open(PER_MINUTE), 100)
-        book.settle(hold, 100)
-        ledger.correct(hold, tokens(100), tokens(used), book.total)
-        total = book.total
-        assert (total.calls, total.input_tokens, total.output_tokens) == grown
-
-    def test_a_call_without_budgets_is_added_to_its_total(
-        self, book: Book, ledger: Ledger[Any]
-    ) -> None:
-        ledger.settle((), tokens(10), book.total)
-        assert (book.total.calls, book.total.input_tokens, book.amounts) == (1, 5, {})
 
     def test_a_charge_is_never_refused(self, book: Book) -> None:
         accounts = book.open(PER_MINUTE)
@@ -297,8 +308,8 @@ class LedgerContract:
     ) -> None:
         clock.advance(90)
         book.spend(book.open(PER_MINUTE), 100)
-        expected = Balance(key(PER_MINUTE), 100, 0, period_at("minute", clock()))
-        assert (ledger.balances(), expected.limit) == ([expected], 500)
+        period = period_of("1 tokens / minute", clock())
+        assert ledger.balances(clock()) == [Balance(key(PER_MINUTE), 100, 0, 500, period)]
 
     def test_accounts_whose_window_is_over_are_not_shown(
         self, book: Book, clock: ManualClock
@@ -316,7 +327,7 @@ class LedgerContract:
         clock.advance(MINUTE)
         book.spend(accounts, 50)
         book.settle(late, 80)
-        ledger.correct(corrected, tokens(100), tokens(70), book.total)
+        ledger.correct(corrected, tokens(100), tokens(70))
         assert book.amounts == {(PER_MINUTE,): (50, 0), (DAY,): (200, 0)}
 
     def test_a_call_in_flight_takes_no_room_in_the_next_window(
@@ -333,11 +344,11 @@ class LedgerContract:
     ) -> None:
         accounts = book.open(PER_MINUTE)
         book.spend(accounts, 400)
-        period = period_at("minute", clock())
+        period = period_of("1 tokens / minute", clock())
         clock.advance(-HOUR)
         book.spend(accounts, 100)
         book.refuse(accounts, 1)
-        assert ledger.balances() == [Balance(key(PER_MINUTE), 500, 0, period)]
+        assert ledger.balances(clock()) == [Balance(key(PER_MINUTE), 500, 0, 500, period)]
 
     def test_a_clock_set_back_does_not_open_an_old_window_again(
         self, book: Book, clock: ManualClock
@@ -347,7 +358,7 @@ class LedgerContract:
         clock.advance(MINUTE)
         book.spend(after, 250)
         book.spend(after, 250)
-        period = period_at("minute", clock())
+        period = period_of("1 tokens / minute", clock())
         clock.advance(-1)
         for accounts in (before, after, book.open(PER_MINUTE)):
             assert book.refuse(accounts, 250).balance.period == period
@@ -361,35 +372,47 @@ class LedgerContract:
         low, high = (Budget(f"{limit} tokens / day", name=name) for limit in (100, 200))
         book.spend(book.open(low), 60)
         book.admit(book.open(low), 40)
+        book.ledger.use([high])
         raised = book.open(high)
         book.admit(raised, 70)
         assert (book.amounts, book.refuse(raised, 50).balance.limit) == (
             {(high.label,): (60, 110)},
             200,
         )
+        book.ledger.use([low])
         lowered = book.refuse(book.open(low), 50).balance
         assert (lowered.used, lowered.held, lowered.limit) == (60, 110, 100)
 
-    def test_accounts_opened_under_the_old_limit_do_not_bring_it_back(self, book: Book) -> None:
-        old = book.open("500 tokens / day")
+    def test_claims_made_under_the_old_limit_do_not_bring_it_back(self, book: Book) -> None:
+        old, new = book.open("500 tokens / day"), book.open("100 tokens / day")
         book.spend(old, 50)
-        new = book.open("100 tokens / day")
+        book.ledger.use([new[0].budget])
         book.spend(new, 50)
         book.charge(old, 0)  # of a call that began under the old limit
+        book.claim(old, 70)
         assert book.refuse(new, 50).balance.limit == 100
 
     def test_a_name_that_changes_its_window_counts_in_the_new_one(
         self, book: Book, ledger: Ledger[Any], clock: ManualClock
     ) -> None:
-        book.spend(book.open(Budget("9k tokens / month", name="all")), 5_000)
+        by_month = book.open(Budget("9k tokens / month", name="all"))
+        late = book.admit(by_month, 5_000)
         by_minute = Budget("500 tokens / minute", name="all")
+        ledger.use([by_minute])
         book.admit(book.open(by_minute), 100)
-        (balance,) = ledger.balances()
-        assert (balance.key.budget, balance.period) == (by_minute, period_at("minute", clock()))
+        book.settle(late, 4_000)
+        book.spend(by_month, 8_000)  # of a kind of calls that still has the old plan
+        (balance,) = ledger.balances(clock())
+        assert (balance.key.budget, balance.held, balance.period) == (
+            by_minute,
+            100,
+            period_of(by_minute, clock()),
+        )
 
     def test_a_name_that_changes_its_unit_counts_in_the_new_one(self, book: Book) -> None:
         book.spend(book.open(Budget("1000 tokens / day", name="all")), 900)
         by_request = book.open(Budget("2 requests / day", name="all"))
+        book.ledger.use([by_request[0].budget])
         book.spend(by_request, 900)
         assert book.amounts == {("all",): (1, 0)}
 
@@ -400,10 +423,10 @@ class LedgerContract:
     ) -> None:
         per_user = Budget("500 tokens / day per user")
         for user, spent in (("ann", 500), ("bob", 120), ("cleo", 30)):
-            book.spend(ledger.accounts([Key(per_user, (user,))]), spent)
-        book.admit(ledger.accounts([Key(per_user, ("cleo",))]), 200)
-        book.open("9 tokens / day")  # never used
-        assert ledger.summaries() == [Summary(per_user, 500, 200, 500, 3, 1)]
+            book.spend(book.open(per_user, user=user), spent)
+        book.admit(book.open(per_user, user="cleo"), 200)
+        expected = Summary(per_user, used=500, held=200, spent=500, payers=3, exhausted=1)
+        assert ledger.summaries(book.clock()) == [expected]
 
     def test_a_forked_child_keeps_what_was_spent_and_drops_what_its_parent_holds(
         self, book: Book, ledger: Ledger[Any]
@@ -433,7 +456,7 @@ class LedgerContract:
             accounts = book.open(everybody, each, user=user)
             ready.wait()
             for _ in range(20):
-                hold = book.ledger.admit(accounts, tokens(10))
+                hold = book.ask(accounts, 10)
                 if not isinstance(hold, Shortage):
                     admitted.append(user)
                     book.settle(hold, 10)
@@ -450,7 +473,7 @@ class LedgerContract:
             (each, f"user{number}"): (90, 0) for number in range(16)
         }
         assert book.amounts == {(everybody,): (1_440, 0), **expected}
-        assert (len(admitted), book.total.calls) == (144, 144)
+        assert len(admitted) == 144
 
     @pytest.mark.usefixtures("eager_threads")
     def test_threads_with_one_budget_use_it_up_and_no_more(self, book: Book) -> None:
@@ -459,7 +482,7 @@ class LedgerContract:
         def work() -> None:
             ready.wait()
             for _ in range(5):
-                hold = book.ledger.admit(accounts, tokens(10))
+                hold = book.ask(accounts, 10)
                 if not isinstance(hold, Shortage):
                     book.settle(hold, 10)
 
@@ -484,15 +507,16 @@ class Cell:
 class LedgerMachine(RuleBasedStateMachine):
     """Any sequence of calls, clocks and corrections, against a model of a few lines."""
 
-    make: ClassVar[Callable[[ManualClock], Ledger[Any]]]
+    make: ClassVar[Callable[[], Ledger[Any]]]
 
     BUDGETS = tuple(
-        Budget(text)
-        for text in (
-            "500 tokens / minute per user",
-            "5 requests / minute per user",
-            "900 input_tokens / hour",
-            "2000 tokens / day",
+        Budget(text, tz=tz)
+        for text, tz in (
+            ("500 tokens / minute per user", "UTC"),
+            ("5 requests / minute per user", "UTC"),
+            ("900 input_tokens / hour", "Asia/Kolkata"),
+            ("0.002 USD / day", "America/New_York"),
+            ("9000 tokens / lifetime", "UTC"),
         )
     )
     USERS = ("ann", "bob")
@@ -501,18 +525,14 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = ManualClock()
         self.seen_ns = self.clock()
-        self.ledger = type(self).make(self.clock)
+        self.ledger = type(self).make()
+        self.claims: dict[Any, Any] = {}
         self.keys = {
             user: [key(budget, user=user) for budget in self.BUDGETS] for user in self.USERS
-        }
-        # each user calls two models: two plans, the same accounts
-        self.accounts = {
-            user: [self.ledger.accounts(keys) for _ in range(2)] for user, keys in self.keys.items()
         }
         self.cells: dict[tuple[Key, Period], Cell] = {}
         self.open: list[tuple[Hold, list[tuple[Key, Cell, int]]]] = []
         self.settled: list[tuple[Hold, list[tuple[Key, Cell]], Amounts]] = []
-        self.total = Total()
 
     users = st.sampled_from(USERS)
     models = st.integers(min_value=0, max_value=1)
@@ -521,10 +541,21 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def let_it_see_the_clock(self) -> None:
-        self.charge("ann", 0, NO_AMOUNTS)
+        self.charge("ann", 0, NOTHING)
+
+    def teardown(self) -> None:
+        self.ledger.close()
+
+    def claim(self, user: str, model: int, amounts: Amounts) -> Any:
+        """Each user calls two models: two claims on the same accounts."""
+        known = user, model, amounts
+        if known not in self.claims:
+            lines = [line(of, amounts) for of in self.keys[user]]
+            self.claims[known] = self.ledger.claim(lines)
+        return self.claims[known]
 
     def period(self, of: Key) -> Period:
-        return period_at(of.budget.window, self.seen_ns)
+        return of.budget.clock.period_at(self.seen_ns)
 
     def cell(self, of: Key) -> Cell:
         return self.cells.setdefault((of, self.period(of)), Cell())
@@ -534,16 +565,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def admissible(self, of: Key, need: Amounts) -> int | None:
         """What is to be held; None: refuse."""
-        cell, amount = self.cell(of), min(self.need(of, need), of.budget.limit)
-        room = of.budget.limit - cell.settled - cell.held
+        cell, amount = self.cell(of), line(of, need).amount
+        room = of.budget.cap - cell.settled - cell.held
         if amount <= room:
             return amount
-        alone = not cell.held and room > 0 and UNITS.index(of.budget.unit) != REQUESTS
+        alone = not cell.held and room > 0 and of.budget.unit != "requests"
         return room if alone else None
 
     @rule(user=users, model=models, need=st.sampled_from([0, 10, 100, 250, 700]).map(tokens))
     def admit(self, user: str, model: int, need: Amounts) -> None:
-        answer = self.ledger.admit(self.accounts[user][model], need)
+        answer = self.ledger.admit(self.claim(user, model, need), self.clock())
         expected = [(of, self.cell(of), self.admissible(of, need)) for of in self.keys[user]]
         short = [of for of, _, amount in expected if amount is None]
         if not short:
@@ -552,23 +583,31 @@ class LedgerMachine(RuleBasedStateMachine):
             self.open.append((answer, held))
             for of, cell, amount in held:
                 cell.held += amount
-                assert cell.settled + cell.held <= of.budget.limit
+                assert cell.settled + cell.held <= of.budget.cap
             return
         assert isinstance(answer, Shortage)
         last = max(short, key=lambda of: self.period(of).end_ns)
         cell = self.cell(answer.balance.key)
         assert answer.balance.key in short
         assert answer == Shortage(
-            Balance(answer.balance.key, cell.settled, cell.held, self.period(last)),
-            min(self.need(answer.balance.key, need), answer.balance.limit),
-            answer.now_ns,
+            Balance(
+                answer.balance.key,
+                cell.settled,
+                cell.held,
+                answer.balance.key.budget.cap,
+                self.period(last),
+            ),
+            line(answer.balance.key, need).amount,
+            self.clock(),
+            answer.retry_ns,
         )
+        assert answer.retry_ns in (None, self.period(last).end_ns)
 
     @precondition(lambda self: self.open)
     @rule(place=places, used=amounts)
     def settle(self, place: int, used: Amounts) -> None:
         hold, held = self.open.pop(place % len(self.open))
-        self.ledger.settle(hold, used, self.total)
+        self.ledger.settle(hold, used)
         for of, cell, amount in held:
             cell.held -= amount
             cell.settled += self.need(of, used)
@@ -578,15 +617,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(place=places, used=amounts)
     def correct(self, place: int, used: Amounts) -> None:
         hold, charged, before = self.settled.pop(place % len(self.settled))
-        self.ledger.correct(hold, before, used, self.total)
+        self.ledger.correct(hold, before, used)
         for of, cell in charged:
             cell.settled += self.need(of, used) - self.need(of, before)
         self.settled.append((hold, charged, used))
 
     @rule(user=users, model=models, used=amounts)
     def charge(self, user: str, model: int, used: Amounts) -> None:
-        hold = self.ledger.charge(self.accounts[user][model])
-        self.ledger.settle(hold, used, self.total)
+        hold = self.ledger.charge(self.claim(user, model, NOTHING), self.clock())
+        self.ledger.settle(hold, used)
         charged = [(of, self.cell(of)) for of in self.keys[user]]
         for of, cell in charged:
             cell.settled += self.need(of, used)
@@ -597,7 +636,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """And let the ledger see it, so that it is clear which windows are over."""
         self.clock.advance(seconds)
         self.seen_ns = max(self.seen_ns, self.clock())
-        self.charge(user, model, NO_AMOUNTS)
+        self.charge(user, model, NOTHING)
 
     @rule(seconds=st.sampled_from([1, MINUTE, HOUR]))
     def set_the_clock_back(self, seconds: int) -> None:
@@ -607,7 +646,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def every_account_is_charged_with_what_is_settled_and_held(self) -> None:
         shown = {
             (balance.key, balance.period): (balance.used, balance.held)
-            for balance in self.ledger.balances()
+            for balance in self.ledger.balances(self.clock())
             if balance.used or balance.held
         }
         assert shown == {

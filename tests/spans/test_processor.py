@@ -598,7 +598,7 @@ class TestBugsOfOurs:
         (Gate, "is_told"),
         (Gate, "expire"),
         (EventIds, "make"),
-        (MemoryLedger, "accounts"),
+        (MemoryLedger, "claim"),
         (MemoryLedger, "admit"),
         (MemoryLedger, "settle"),
         (MemoryLedger, "charge"),
@@ -685,7 +685,7 @@ class TestFork:
         return answer
 
     def test_a_child_meters_and_refuses_by_itself(self, clock: ManualClock) -> None:
-        ledger, reader = MemoryLedger(clock), InMemoryMetricReader()
+        ledger, reader = MemoryLedger(), InMemoryMetricReader()
         provider = TracerProvider(shutdown_on_exit=False)
         processor = TokenSpanProcessor(
             ["1100 tokens / minute"],
@@ -705,7 +705,7 @@ class TestFork:
             return "allowed"
 
         def state() -> list[tuple[int, int]]:
-            return [(balance.used, balance.held) for balance in ledger.balances()]
+            return [(balance.used, balance.held) for balance in ledger.balances(clock())]
 
         assert call() == "allowed"
         of_parent: Span = tracer.start_span("chat", attributes=CHAT)

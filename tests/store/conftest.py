@@ -56,7 +56,7 @@ class Writer:
         self.events: list[UsageEvent] = []
         self.gate = Gate(
             read_budgets(budgets),
-            MemoryLedger(clock),
+            MemoryLedger(),
             clock=clock,
             sinks=[lambda call: self.events.append(call.event()), self.spool.append],
             trouble=self.trouble,

@@ -1,0 +1,57 @@
+"""Ledgers by name: ``auto``, ``memory``, ``sqlite:///file``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from otel_atm.errors import ConfigurationError
+from otel_atm.ledger import Ledger, MemoryLedger
+from otel_atm.store.store import Store
+from otel_atm.trouble import Trouble
+
+_EXPECTED: Final = "expected 'auto', 'memory', 'sqlite:///file' or a Ledger"
+_SQLITE: Final = "sqlite:///"
+
+
+def check_ledger(ledger: object) -> None:
+    """Whether `open_ledger` can open it.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not isinstance(ledger, str):
+        if not hasattr(ledger, "admit"):
+            raise ConfigurationError(f"ledger={ledger!r}: {_EXPECTED}")
+    elif ledger.partition("://")[0] in ("redis", "rediss"):
+        raise ConfigurationError(f"ledger={ledger!r} comes in a later version; {_EXPECTED}")
+    elif ledger not in ("auto", "memory") and not ledger.startswith(_SQLITE):
+        raise ConfigurationError(f"ledger={ledger!r}: {_EXPECTED}")
+    elif ledger == _SQLITE:
+        raise ConfigurationError(f"ledger={ledger!r}: expected a file after {_SQLITE!r}")
+
+
+def open_ledger(
+    ledger: str | Ledger[Any], store: Store | None, clock: Callable[[], int], trouble: Trouble
+) -> Ledger[Any]:
+    """The ledger of this name; a Ledger is taken as it is.
+
+    Args:
+        ledger: see `check_ledger`. "auto" is a file beside the store where there is one, so that
+            several processes share it and it survives a restart; else memory.
+        store: that keeps the rows.
+        clock: nanoseconds since the Unix epoch.
+        trouble: counts what fails.
+    """
+    if not isinstance(ledger, str):
+        return ledger
+    if ledger == "auto":
+        path = None
+    else:
+        path = None if ledger == "memory" else Path(ledger.removeprefix(_SQLITE))
+    return MemoryLedger() if path is None else _sqlite(path, clock, trouble)
+
+
+def _sqlite(path: Path, clock: Callable[[], int], trouble: Trouble) -> Ledger[Any]:
+    raise NotImplementedError
