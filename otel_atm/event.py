@@ -9,8 +9,8 @@ from itertools import chain, repeat
 from typing import Final
 
 STATUSES: Final = ("ok", "error", "cancelled", "lost")
-DECISIONS: Final = ("allowed", "refused")
-SOURCES: Final = ("span",)
+DECISIONS: Final = ("allowed", "warned", "degraded", "refused")
+SOURCES: Final = ("span", "admit")
 
 #: The longest text kept in a column, and among an event's attributes, in characters.
 TEXT_LENGTH: Final = 1_024

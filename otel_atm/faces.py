@@ -95,18 +95,20 @@ class TokenSpanProcessor(GateProcessor):
         wait_s: float = 0,
     ) -> Admission:
         """See `otel_atm.admit`."""
-        stated = _stated(tokens, input_tokens, output_tokens)
-        if not isinstance(wait_s, int | float) or not 0 <= wait_s < float("inf"):
+        plain = input_tokens is None is output_tokens
+        if not plain or type(tokens) is not int or tokens < 0:
+            stated = _stated(tokens, input_tokens, output_tokens)
+        else:  # as mostly
+            stated = (tokens // 2, tokens - tokens // 2, 0, 0, 0)
+        if wait_s and not (isinstance(wait_s, int | float) and 0 < wait_s < float("inf")):
             raise ConfigurationError(f"wait_s={wait_s!r}: expected seconds ≥ 0")
-        context = get_current_span().get_span_context()
-        trace_id = context.trace_id if context.is_valid else 0
-        plan = self._attribution.plan(provider, model, operation)
-        gate = self._gate
+        trace_id = get_current_span().get_span_context().trace_id  # 0 without one
+        plan, gate = self._attribution.plan(provider, model, operation), self._gate
         if stated is None:
             claim = gate.expected(plan, trace_id)
-        else:
-            claim = gate.stated(plan, stated, whole=tokens is None, trace_id=trace_id)
-        return Admission(gate, plan, claim, stated or plan.estimate, wait_s, trace_id)
+            return Admission(gate, plan, claim, plan.estimate, wait_s, trace_id)
+        claim = gate.stated(plan, stated, whole=tokens is None, trace_id=trace_id)
+        return Admission(gate, plan, claim, stated, wait_s, trace_id)
 
     def advice(self, model: str | None = None, provider: str | None = None) -> str | None:
         """See `otel_atm.advice`."""
@@ -194,7 +196,7 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
 def _stated(
     tokens: int | None, input_tokens: int | None, output_tokens: int | None
 ) -> Tokens | None:
-    """What the caller of `admit` says that the call uses at most; None: nothing.
+    """What the caller of `admit` says that the call uses at most, unless it is `tokens`, ≥ 0.
 
     Raises:
         ConfigurationError: these cannot be used, or not together.
@@ -206,8 +208,6 @@ def _stated(
             raise ConfigurationError(f"{name}={count!r}: expected an integer ≥ 0")
     if not given:
         return None
-    if tokens is not None and len(given) == 1:
-        return tokens // 2, tokens - tokens // 2, 0, 0, 0
     if input_tokens is not None and output_tokens is not None and len(given) == 2:
         return input_tokens, output_tokens, 0, 0, 0
     raise ConfigurationError(

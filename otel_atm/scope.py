@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
@@ -49,6 +49,16 @@ class Scope(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    # As a Mapping has them, but without a detour through `__getitem__`.
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or the default."""
+        return self._keys.get(key, default)
+
+    def items(self) -> ItemsView[str, str]:
+        """Keys and values."""
+        return self._keys.items()
 
     def __hash__(self) -> int:
         return self._hash

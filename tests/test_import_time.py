@@ -51,7 +51,10 @@ events = []
 sys.addaudithook(lambda event, args: events.append(event) if event.startswith("socket.") else None)
 import otel_atm
 {more}
-heavy = ("duckdb", "opentelemetry", "tiktoken", "plotly", "pandas", "click", "openai")
+heavy = (
+    "duckdb", "opentelemetry", "tiktoken", "plotly", "pandas", "click", "openai",
+    "genai_prices", "yaml", "sqlite3",
+)
 print(json.dumps([events, [name for name in heavy if name in sys.modules]]))
 """
 

@@ -14,14 +14,18 @@ ROOT = Path(otel_atm.__file__).parent
 
 LAYERS = (
     # L0: values, and what anybody may use
-    "_version semconv errors usage scope budget budget_text window event cache trouble",
+    (
+        "_version semconv errors usage scope budget budget_fields budget_file budget_text window "
+        "event cache config_file matching price price_file price_list pricing toml_lines trouble "
+        "watch"
+    ),
     "ledger",
     "gate",
     # L3: adapters; rooms that do not know each other
     "spans store metrics",
     "charts",
     # L5: the composition root and the faces
-    "config environment faces cli report demo __init__",
+    "config environment faces handle ledgers cli cli_budgets report demo __init__",
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 ADAPTERS = 3

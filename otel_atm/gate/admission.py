@@ -85,17 +85,15 @@ class Admission:
         Raises:
             ValueError: for a number that is negative or no integer; nothing is settled then.
         """
-        used = usage or Usage(
-            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens
-        )
-        tokens = (
-            used.input_tokens,
-            used.output_tokens,
-            used.cache_read_tokens,
-            used.cache_write_tokens,
-            used.reasoning_tokens,
-        )
-        self._gate.settle(self._admitted, tokens, estimated=used.estimated)
+        call = self._call or self._admitted
+        if usage is not None:
+            self._gate.settle(call, _tokens_of(usage), estimated=usage.estimated)
+            return
+        tokens = input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens
+        for count in tokens:
+            if type(count) is not int or count < 0:
+                Usage(*tokens)  # says which one
+        self._gate.settle(call, tokens)
 
     def release(self) -> None:
         """Give everything back: the call used nothing."""
@@ -116,10 +114,11 @@ class Admission:
         self._gate.touch(self._admitted)
 
     def __enter__(self) -> Admission:
-        call = self._open()
-        if call.refusal is not None and self._wait_s > 0:
-            call = self._wait()
-        return self._enter(call)
+        call = self._gate.open(self._plan, self._claim, self._estimate, self._trace_id)
+        if call.refusal is None:
+            self._call = call
+            return self
+        return self._enter(self._wait() if self._wait_s > 0 else call)
 
     async def __aenter__(self) -> Admission:
         call = self._open()
@@ -133,8 +132,8 @@ class Admission:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        call = self._admitted
-        if not call.open:
+        call = self._call
+        if call is None or not call.open:
             return
         if kind is None:
             self._gate.settle(call, None)
@@ -204,6 +203,16 @@ class Admission:
                     continue  # and look
             finally:
                 self._gate.waiters.leave(tell)
+
+
+def _tokens_of(usage: Usage) -> Tokens:
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    )
 
 
 def _may_fit(refusal: TokenQuotaExceeded | None) -> bool:

@@ -35,6 +35,9 @@ _SIBLING_NS: Final = 5 * SECOND_NS
 #: How far the clocks of two emitters' spans of one call may lie apart.
 _SLACK_NS: Final = 5_000_000
 
+#: Cache reads, cache writes and reasoning of most calls.
+_NO_PARTS: Final = (0, 0, 0)
+
 #: How many finished calls are remembered, for spans that tell late.
 _KEPT: Final = 64
 #: How many finished calls are added up at once.
@@ -595,7 +598,11 @@ class Gate:
         total.input_tokens += tokens[0]
         total.output_tokens += tokens[1]
         if plan.price is not None:
-            total.cost += call.cost or 0
+            rates = plan.price.rates
+            if rates is not None and tokens[2:] == _NO_PARTS:
+                total.cost += tokens[0] * rates.input + tokens[1] * rates.output
+            else:
+                total.cost += call.cost or 0
         if call.refusal is None:
             self._finished.append(call)
             if not outcome.estimated and tokens != NO_TOKENS:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-from otel_atm.budget import Budget
-from otel_atm.gate.totals import Labels, Total
+from otel_atm.gate.shape import Forbidden, Shape
+from otel_atm.gate.totals import Labels
 from otel_atm.ledger import Claim, Key
-from otel_atm.price import Price, Tokens
+from otel_atm.price import Tokens
 from otel_atm.scope import Scope
 from otel_atm.semconv import ATM_DECISION, ATM_PREFIX, ATM_TAGS
 
@@ -19,6 +20,14 @@ class Kind(NamedTuple):
     provider: str | None
     model: str | None
     operation: str
+
+    def value(self, name: str) -> str:
+        """Of a budget's key: the payer's, or the call's own (provider, model); "" when absent."""
+        if name == "model":
+            return self.model or ""
+        if name == "provider":
+            return self.provider or ""
+        return self.scope.get(name, "")
 
 
 class Account(NamedTuple):
@@ -33,25 +42,14 @@ class Account(NamedTuple):
     unit: int
 
 
-class Forbidden(NamedTuple):
-    """Why no call of a kind is let in, whatever is left.
-
-    Attributes:
-        budget: that forbids it.
-        reason: a sentence's end, for the error.
-    """
-
-    budget: Budget
-    reason: str
-
-
 class Plan:
     """What the gate needs for each call of a kind.
 
     Attributes:
+        shape: what it shares with other payers' plans.
         accounts: of the budgets that match.
         claim: on them, for a call like the recent ones; None when no budget matches.
-        claims: the same, by the most output that a call may have, or by its trace.
+        claims: others, by what is asked of them; bounded by `Planner`.
         estimate: what a call like the recent ones uses.
         recent: what they used, oldest first; bounded by `Planner`.
         price: None when it is not known.
@@ -72,6 +70,7 @@ class Plan:
         "kind",
         "price",
         "recent",
+        "shape",
         "span_attributes",
         "total",
         "traced",
@@ -80,20 +79,19 @@ class Plan:
     def __init__(
         self,
         kind: Kind,
+        shape: Shape,
         accounts: tuple[Account, ...],
-        price: Price | None,
-        total: Total,
+        claim: Claim | None,
         forbidden: Forbidden | None,
     ) -> None:
-        self.kind, self.accounts, self.price, self.total = kind, accounts, price, total
-        self.forbidden = forbidden
-        self.claim: Claim | None = None
-        self.claims: dict[tuple[int, int | None], tuple[Claim, Tokens]] = {}
-        self.estimate: Tokens = (0, 0, 0, 0, 0)
+        self.kind, self.shape, self.accounts = kind, shape, accounts
+        self.claim, self.forbidden = claim, forbidden
+        self.price, self.total, self.estimate = shape.price, shape.total, shape.estimate
+        self.claims: dict[Hashable, tuple[Claim, Tokens]] = {}
         self.recent: list[Tokens] = []
         self.span_attributes = _span_attributes(kind.scope)
         self.complete = kind.provider is not None and kind.model is not None
-        self.traced = any(account.key.budget.window == "trace" for account in accounts)
+        self.traced = False
 
 
 def labels_of(kind: Kind, decision: str) -> Labels:

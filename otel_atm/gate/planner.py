@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from otel_atm.budget import Budget
+from otel_atm.budget_text import TAGS
 from otel_atm.cache import Cache
 from otel_atm.gate import estimate as estimates
-from otel_atm.gate.plan import Account, Forbidden, Kind, Plan, labels_of
+from otel_atm.gate.plan import Account, Kind, Plan, labels_of
+from otel_atm.gate.shape import Forbidden, Shape, Share
 from otel_atm.gate.totals import Totals
 from otel_atm.ledger import MONEY, REQUESTS, Amounts, Claim, Key, Ledger, Line
 from otel_atm.matching import Matcher
@@ -33,7 +35,8 @@ class Planner:
         self, ledger: Ledger[Any], totals: Totals, prices: Prices | None, clock: Callable[[], int]
     ) -> None:
         self._ledger, self._totals, self._prices, self._clock = ledger, totals, prices, clock
-        self._plans: Cache[Kind, Plan] = Cache(4_096)
+        self._plans: Cache[Kind, Plan] = Cache(16_384)
+        self._shapes: Cache[Hashable, Shape] = Cache(1_024)
         # (provider, model, operation) → the estimate that was learned last, of whichever payer
         self._learned: Cache[tuple[str | None, str | None, str], Tokens] = Cache(512)
         self.missing: dict[str, int] = {}  # budget's label → kinds that lack a key of its `by`
@@ -43,6 +46,9 @@ class Planner:
         self.budgets = budgets = tuple(budgets)
         self.default: Tokens = (default_hold // 2, default_hold - default_hold // 2, 0, 0, 0)
         self._matcher = Matcher(self.budgets)
+        wanted = {name for budget in self.budgets for name, _ in budget.match}
+        self._by_tags = TAGS in wanted
+        self._names = tuple(wanted - {TAGS, "provider", "model", "app", "env", "team"})
         # Budgets that weigh alike have one place in the amounts.
         weighing = {(budget.unit, budget.weights): budget for budget in budgets if budget.weights}
         self._weighing = tuple(weighing.values())
@@ -56,6 +62,7 @@ class Planner:
     def forget(self) -> None:
         """Forget all plans, also those that others remember under `generation`."""
         self._plans.clear()
+        self._shapes.clear()
         self.generation = object()
 
     def plan(self, kind: Kind) -> Plan:
@@ -79,31 +86,34 @@ class Planner:
         weighed = [budget.weigh(tokens) for budget in self._weighing]
         return given + made, given, made, requests, money, *weighed
 
-    def claim(
-        self, plan: Plan, estimate: Tokens, *, trace_id: int = 0, most_output: int | None = None
-    ) -> Claim | None:
-        """What a call asks of the accounts, when so much is expected of it.
+    def special(
+        self, plan: Plan, trace_id: int, most_output: int | None
+    ) -> tuple[Claim | None, Tokens]:
+        """The claim of a call that says how much output it may have, or is counted by its trace.
 
         Args:
             plan: of the call's kind.
-            estimate: of what it uses.
-            trace_id: for budgets per trace.
-            most_output: that it may have; None when that is not known.
+            trace_id: for budgets per trace; 0 without one.
+            most_output: None when that is not known.
+
+        Returns:
+            The claim, and what it expects of the call.
         """
-        if not plan.accounts:
-            return None
-        now_ns = self._clock()
-        price = budget_price(plan)
-        upper = estimate if most_output is None else (estimate[0], most_output, 0, 0, 0)
-        lower = estimate if most_output is None else estimates.at_most(estimate, most_output)
-        expected, bound = (self.amounts(tokens, price, now_ns) for tokens in (lower, upper))
-        lines = []
-        for key, unit in plan.accounts:
-            budget = key.budget
-            strict = budget.mode == "strict"
-            amount = bound[unit] if strict else min(expected[unit], budget.cap)
-            lines.append(Line(_of_trace(key, trace_id), unit, amount, strict or unit == REQUESTS))
-        return self._claim(lines)
+        key = trace_id if plan.traced else 0, most_output
+        known = plan.claims.get(key)
+        if known is not None or not plan.accounts:
+            return known or (None, plan.estimate)
+        lower = upper = plan.estimate
+        if most_output is not None:
+            lower, upper = estimates.at_most(lower, most_output), (upper[0], most_output, 0, 0, 0)
+        shares = self._asked(plan.shape, lower, upper)
+        by_budget = {share.budget: share for share in shares}
+        asked = [by_budget[account.key.budget] for account in plan.accounts]
+        lines = [
+            Line(_of_trace(account.key, trace_id), account.unit, share.amount, share.exact)
+            for account, share in zip(plan.accounts, asked, strict=True)
+        ]
+        return self._remember(plan, key, lines, lower)
 
     def stated(self, plan: Plan, tokens: Tokens, *, whole: bool, trace_id: int = 0) -> Claim | None:
         """The claim of a call whose use the caller states: it fits or it is refused.
@@ -114,79 +124,114 @@ class Planner:
             whole: whether input and output are stated apart; else only their sum is.
             trace_id: for budgets per trace.
         """
-        if not plan.accounts:
-            return None
-        amounts = self.amounts(tokens, budget_price(plan), self._clock())
-        lines = []
-        for key, unit in plan.accounts:
-            exact = whole or unit in (_TOKENS, REQUESTS)
-            amount = amounts[unit] if exact else min(amounts[unit], key.budget.cap)
-            lines.append(Line(_of_trace(key, trace_id), unit, amount, exact))
-        return self._claim(lines)
-
-    def special(
-        self, plan: Plan, trace_id: int, most_output: int | None
-    ) -> tuple[Claim | None, Tokens]:
-        """The claim of a call that says how much output it may have, or is counted by its trace."""
-        key = trace_id if plan.traced else 0, most_output
+        key = trace_id if plan.traced else 0, whole, tokens
         known = plan.claims.get(key)
-        if known is None:
-            claim = self.claim(plan, plan.estimate, trace_id=trace_id, most_output=most_output)
-            if claim is None:
-                return None, plan.estimate
-            output = plan.estimate[1] if most_output is None else most_output
-            known = claim, estimates.at_most(plan.estimate, output)
-            if len(plan.claims) >= _MOST_CLAIMS:
-                plan.claims.clear()
-            plan.claims[key] = known
-        return known
+        if known is not None or not plan.accounts:
+            return known and known[0]
+        amounts = self.amounts(tokens, plan.shape.budget_price, self._clock())
+        lines = []
+        for account_key, unit in plan.accounts:
+            exact = whole or unit in (_TOKENS, REQUESTS)
+            amount = amounts[unit] if exact else min(amounts[unit], account_key.budget.cap)
+            lines.append(Line(_of_trace(account_key, trace_id), unit, amount, exact))
+        return self._remember(plan, key, lines, tokens)[0]
 
     def learn(self, plan: Plan) -> None:
         """Expect of the next calls what the recent ones used. One thread at a time."""
         learned, kind = estimates.learn(plan.recent), plan.kind
         self._learned.put((kind.provider, kind.model, kind.operation), learned)
-        if not estimates.is_alike(plan.estimate, learned):
-            self._expect(plan, learned)
         if len(plan.recent) > estimates.KEPT:
             del plan.recent[: -estimates.KEPT]
+        shape = plan.shape
+        if not estimates.is_alike(shape.estimate, learned):
+            shape.shares, shape.estimate = self._asked(shape, learned, learned), learned
+        if not estimates.is_alike(plan.estimate, learned):
+            fresh = self._make_of(plan.kind, shape)
+            plan.estimate, plan.claim, plan.claims = learned, fresh.claim, {}
 
-    def _claim(self, lines: list[Line]) -> Claim:
-        claim: Claim = self._ledger.claim(lines)
-        return claim
-
-    def _expect(self, plan: Plan, estimate: Tokens) -> None:
-        plan.estimate = estimate
-        plan.claim, plan.claims = self.claim(plan, estimate), {}
+    def _remember(
+        self, plan: Plan, key: Hashable, lines: list[Line], estimate: Tokens
+    ) -> tuple[Claim, Tokens]:
+        known: tuple[Claim, Tokens] = self._ledger.claim(lines), estimate
+        if len(plan.claims) >= _MOST_CLAIMS:
+            plan.claims.clear()
+        plan.claims[key] = known
+        return known
 
     def _make(self, kind: Kind) -> Plan:
-        price = None
-        if self._prices is not None:
-            price = self._prices.find(kind.provider, kind.model, self._clock())
-        accounts, forbidden = [], None
-        found = self._matcher.find(_values(kind), kind.scope.tags)
-        for budget in found:
-            values = tuple(_value(kind, key) for key in counted_by(budget))
-            absent = [
-                key for key, value in zip(counted_by(budget), values, strict=True) if not value
-            ]
-            if absent:
+        get = kind.scope.get
+        key = (
+            *kind[1:],
+            get("app"),
+            get("env"),
+            get("team"),
+            kind.scope.tags if self._by_tags else (),
+            *[get(name) for name in self._names],
+        )
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = self._shape(kind)
+            self._shapes.put(key, shape)
+        return self._make_of(kind, shape)
+
+    def _make_of(self, kind: Kind, shape: Shape) -> Plan:
+        accounts, lines, forbidden, traced = [], [], shape.forbidden, False
+        for budget, names, unit, amount, exact in shape.shares:
+            values = tuple([kind.value(name) for name in names])
+            if "" in values:
+                absent = names[values.index("")]
                 self.missing[budget.label] = self.missing.get(budget.label, 0) + 1
                 if budget.missing == "skip":
                     continue
                 if budget.missing == "block":
-                    forbidden = forbidden or Forbidden(budget, f"the call has no {absent[0]}")
+                    forbidden = forbidden or Forbidden(budget, f"the call has no {absent}")
+            key = Key(budget, values)
+            accounts.append(Account(key, unit))
+            lines.append(Line(key, unit, amount, exact))
+            traced = traced or budget.window == "trace"
+        claim = self._ledger.claim(lines) if lines and not traced else None
+        plan = Plan(kind, shape, tuple(accounts), claim, forbidden)
+        plan.traced = traced
+        return plan
+
+    def _shape(self, kind: Kind) -> Shape:
+        price = None
+        if self._prices is not None:
+            price = self._prices.find(kind.provider, kind.model, self._clock())
+        budgets, forbidden, assumed = [], None, price
+        for budget in self._matcher.find(_values(kind), kind.scope.tags):
             if budget.unit == "usd" and price is None:
-                if budget.on_unknown_price == "allow":
+                unknown = budget.on_unknown_price
+                if unknown == "allow":
                     continue
-                if budget.on_unknown_price == "block":
+                if isinstance(unknown, int | float):
+                    assumed = assumed or flat_price(unknown)
+                else:
                     reason = f"no price is known of the model {kind.model!r}"
                     forbidden = forbidden or Forbidden(budget, reason)
-            accounts.append(Account(Key(budget, values), self._unit(budget)))
+            budgets.append(budget)
         total = self._totals.of(labels_of(kind, "allowed"))
-        plan = Plan(kind, tuple(accounts), price, total, forbidden)
         learned = self._learned.get((kind.provider, kind.model, kind.operation))
-        self._expect(plan, learned or self.default)
-        return plan
+        shape = Shape(price, assumed, total, forbidden, learned or self.default)
+        shape.shares = tuple(
+            Share(budget, counted_by(budget), self._unit(budget), 0, False) for budget in budgets
+        )
+        shape.shares = self._asked(shape, shape.estimate, shape.estimate)
+        return shape
+
+    def _asked(self, shape: Shape, lower: Tokens, upper: Tokens) -> tuple[Share, ...]:
+        """What a call asks of the budgets: `upper` of strict ones, of others `lower`."""
+        now_ns, price = self._clock(), shape.budget_price
+        expected, bound = (self.amounts(tokens, price, now_ns) for tokens in (lower, upper))
+        return tuple(
+            share._replace(
+                amount=bound[share.unit]
+                if share.budget.mode == "strict"
+                else min(expected[share.unit], share.budget.cap),
+                exact=share.budget.mode == "strict" or share.unit == REQUESTS,
+            )
+            for share in shape.shares
+        )
 
     def _unit(self, budget: Budget) -> int:
         return self._units.get(budget) or _PLACES[budget.unit]
@@ -201,15 +246,6 @@ _PLACES: Final = {
 }
 
 
-def budget_price(plan: Plan) -> Price | None:
-    """The price that budgets in USD count with: the model's, else what they say of unknown ones."""
-    if plan.price is not None:
-        return plan.price
-    known = [account.key.budget.on_unknown_price for account in plan.accounts]
-    numbers = [price for price in known if isinstance(price, int | float)]
-    return flat_price(max(numbers)) if numbers else None
-
-
 def counted_by(budget: Budget) -> tuple[str, ...]:
     """The keys that a budget counts apart by; "trace" for one per trace is left out."""
     if budget.window == "session" and "session" not in budget.by:
@@ -221,15 +257,6 @@ def _of_trace(key: Key, trace_id: int) -> Key:
     if key.budget.window != "trace":
         return key
     return key._replace(values=(*key.values, f"{trace_id:032x}" if trace_id else ""))
-
-
-def _value(kind: Kind, key: str) -> str:
-    """Of a budget's key: the payer's, or the call's own (provider, model); "" when absent."""
-    if key == "model":
-        return kind.model or ""
-    if key == "provider":
-        return kind.provider or ""
-    return kind.scope.get(key) or ""
 
 
 def _values(kind: Kind) -> dict[str, str | None]:

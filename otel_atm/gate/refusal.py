@@ -8,7 +8,7 @@ from datetime import datetime
 
 from otel_atm.budget import Budget
 from otel_atm.errors import TokenQuotaExceeded
-from otel_atm.gate.plan import Forbidden
+from otel_atm.gate.shape import Forbidden
 from otel_atm.ledger import Balance, Key, Shortage
 from otel_atm.window import FOREVER_NS, SECOND_NS, instant
 

@@ -37,6 +37,9 @@ class Account:
 
     __slots__ = ("credit", "page", "settled", "spent", "values", "watch")
 
+    #: Where a process keeps `spent` for those who survive it; 0: nowhere. See `LeasedAccount`.
+    cell: int = 0
+
     def __init__(self, page: Page, values: tuple[str, ...], credit: int, watch: int) -> None:
         self.page, self.values, self.credit, self.watch = page, values, credit, watch
         self.spent = self.settled = 0

@@ -77,10 +77,11 @@ class Book:
         """The payer's, in the current window."""
         account = self.accounts.get(values)
         if account is None:
-            account = self.accounts[values] = Account(
-                self.page, values, self.credit(values), self.watch(0)
-            )
+            account = self.accounts[values] = self._open(values)
         return account
+
+    def _open(self, values: tuple[str, ...]) -> Account:
+        return Account(self.page, values, self.credit(values), self.watch(0))
 
     def forget(self, values: tuple[str, ...]) -> None:
         """Let the payer's account begin again."""
@@ -205,7 +206,7 @@ class CallBook(Book):
 
     def account(self, values: tuple[str, ...]) -> Account:
         """A new one."""
-        return Account(self.page, values, self.credit(values), self.watch(0))
+        return self._open(values)
 
 
 def open_book(budget: Budget) -> Book:

@@ -2,8 +2,8 @@
 
 Beside a ledger that processes share lies a folder with two files for each of them::
 
-    4711-9f3a.cells    magic, then one int64 for each account: settled + held, written through mmap
-    4711-9f3a.names    a line for each account: [cell, birth, epoch, budget, payer, start, end, length]
+    4711-9f3a.cells   a magic word, then an int64 for each account: settled + held, through mmap
+    4711-9f3a.names   a line for each account: [cell, birth, epoch, *bucket]
 
 The process has a lock on its cells while it lives. Whoever gets that lock knows that it is dead,
 and how much it had committed: no more than the cells say, since a cell is written before its call

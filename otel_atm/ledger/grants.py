@@ -94,6 +94,7 @@ class Answer:
         stale: the bucket has another epoch, `epoch`; nothing else was looked at.
         granted: what the node may commit, in all.
         credit: of this, within the limit.
+        loose: of this, within the ceiling.
         alone: `need` does not fit, and the node has got all that is left.
         limit: with what operators granted.
         used, held: of all nodes, as far as they told; with this ask.
@@ -109,6 +110,7 @@ class Answer:
     epoch: int
     granted: int = 0
     credit: int = 0
+    loose: int = 0
     limit: int = 0
     used: int = 0
     held: int = 0
@@ -245,6 +247,7 @@ def _say(
         epoch=record.epoch,
         granted=lease.granted,
         credit=min(lease.granted, limit - others.granted),
+        loose=min(lease.granted, limit - others.granted + ask.ceiling - ask.cap),
         limit=limit,
         used=together.settled,
         held=together.spent - together.settled,

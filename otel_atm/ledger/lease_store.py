@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from otel_atm.errors import AtmError
+from otel_atm.errors import StoreError
 from otel_atm.ledger.bell import Bell
 from otel_atm.ledger.cells import Remains
 from otel_atm.ledger.grants import Answer, Ask, Bucket
 
 
-class LedgerError(AtmError):
+class LedgerError(StoreError):
     """The store of a ledger cannot be used now. What was asked for has not happened."""
 
 
@@ -42,8 +42,7 @@ class Standing:
     exempt_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """All payers of one budget in its current window; see `Summary`."""
 
     used: int
@@ -116,7 +115,9 @@ class LeaseStore(Protocol):
         """What `standings` add up to, quickly.
 
         Args:
-            budget, start_ns, from_ns: as for `standings`.
+            budget: as in `Bucket`.
+            start_ns: as for `standings`.
+            from_ns: as for `standings`.
             cap: the budget's limit.
             first_alert: from which amount on a payer counts as alerted.
         """

@@ -66,7 +66,7 @@ class MemoryLedger:
     def claim(self, lines: Sequence[Line]) -> MemoryClaim:
         """See `Ledger.claim`."""
         with self._lock:
-            return MemoryClaim(tuple(lines), tuple(self._book(line.key.budget) for line in lines))
+            return MemoryClaim(tuple(lines), tuple([self._book(line[0][0]) for line in lines]))
 
     def admit(self, claim: MemoryClaim, now_ns: int) -> Hold | Shortage:
         """See `Ledger.admit`."""
@@ -189,6 +189,8 @@ class MemoryLedger:
 
     def _book(self, budget: Budget) -> Book:
         book = self._books.get(budget.identity)
+        if book is not None and book.budget is budget:
+            return book
         if book is None:
             book = self._books[budget.identity] = self._open_book(budget)
         # Of a call that began when this budget counted otherwise: it changes nothing any more.

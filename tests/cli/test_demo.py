@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 
 import otel_atm
-from otel_atm import Reader, faces
+from otel_atm import Reader, handle
 from otel_atm.charts.table import columns_of
 from otel_atm.cli import main
 from otel_atm.demo import provider as stand_in
@@ -133,7 +133,7 @@ def test_nothing_that_was_said_is_in_the_file(demo: Demo) -> None:
 
 def test_it_leaves_the_process_as_it_was(demo: Demo) -> None:
     assert not OpenAIInstrumentor().is_instrumented_by_opentelemetry
-    assert faces._handle is None
+    assert handle._handle is None
 
 
 def test_the_next_run_starts_with_a_fresh_file(demo: Demo, run: Run) -> None:

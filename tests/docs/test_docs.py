@@ -187,7 +187,9 @@ def _metric_attributes(folder: Path) -> set[str]:
     meter_provider = SdkMeterProvider([reader], shutdown_on_exit=False)
     provider = TracerProvider(shutdown_on_exit=False)
     processor = atm.TokenSpanProcessor(
-        ["1 request / day"], store=folder / "tokens.duckdb", meter_provider=meter_provider
+        [atm.Budget("1 request / day", alert_at=[1])],
+        store=folder / "tokens.duckdb",
+        meter_provider=meter_provider,
     )
     provider.add_span_processor(processor)
     with atm.context(app="bot", env="prod", team="ml", user="ann"):

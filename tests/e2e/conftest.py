@@ -54,7 +54,7 @@ def spending(asked: Asked) -> Tokens:
 class Program:
     """A program whose LLM calls may be metered, with all that comes out of it.
 
-    The ledger's clock stands still, so no window ever ends in the middle of a test.
+    Its clock stands still, so no window ever ends in the middle of a test.
     """
 
     def __init__(self, folder: Path, clock: ManualClock) -> None:
@@ -75,6 +75,7 @@ class Program:
             settings.pop("ledger", MemoryLedger()),
             settings.pop("store", self.path),
             meter_provider=self.meter_provider,
+            clock=self.clock,
             **settings,
         )
         self.provider.add_span_processor(self.processor)
@@ -192,12 +193,14 @@ def assert_equals_the_report(
     return rows
 
 
-def assert_each_is_estimated(program: Program, number: int, status: str) -> list[Row]:
+def assert_each_is_estimated(
+    program: Program, number: int, status: str, expected: tuple[int, ...] = UNKNOWN
+) -> list[Row]:
     """That many rows, each of an ending of which nothing is known: charged, and marked."""
     rows = program.rows()
     found = [(row["status"], row["estimated"], tokens(row)) for row in rows]
-    assert found == [(status, True, UNKNOWN)] * number
-    assert program.charged() == (1000 * number, 0)
+    assert found == [(status, True, expected)] * number
+    assert program.charged() == (expected[-1] * number, 0)
     return rows
 
 

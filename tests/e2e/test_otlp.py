@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 import pytest
 
 import otel_atm as atm
+from otel_atm.pricing import Prices, usd
 from tests.e2e.otlp_receiver import Metric, Receiver
 
 ROOT = Path(atm.__file__).parent.parent
@@ -114,6 +116,7 @@ LABELS = {
     "atm.team",
     "atm.decision",
     "atm.budget.name",
+    "level",
     "state",
     "reason",
 }
@@ -215,6 +218,7 @@ class TestMetrics:
     def test_all_that_the_page_names_arrive_in_their_units(self, sent: Sent) -> None:
         assert {name: metric.unit for name, metric in sent.before.items()} == {
             "atm.tokens": "{token}",
+            "atm.cost": "{USD}",
             "atm.calls": "{call}",
             "atm.call.unmetered": "{call}",
             "atm.budget.limit": "1",
@@ -222,6 +226,7 @@ class TestMetrics:
             "atm.budget.held": "1",
             "atm.budget.utilization": "1",
             "atm.budget.scopes": "{scope}",
+            "atm.budget.overshoot": "1",
             "atm.spool.bytes": "By",
             "atm.drain.delay": "s",
         }
@@ -235,6 +240,19 @@ class TestMetrics:
             ("output", "ops", "allowed"): 21,
             ("input", "ops", "refused"): 0,
             ("output", "ops", "refused"): 0,
+        }
+
+    def test_money_is_counted_where_a_price_is_known(self, sent: Sent) -> None:
+        price = Prices().find("openai", "gpt-5.1", time_ns())
+        assert price is not None
+
+        def usd_of(given: int, made: int) -> Any:
+            return pytest.approx(usd(price.cost((given, made, 0, 0, 0), time_ns())))
+
+        assert values(sent.before["atm.cost"], "atm.team", "atm.decision") == {
+            ("ml", "allowed"): usd_of(11 + 11 + 50, 7 + 7 + 50),
+            ("ops", "allowed"): usd_of(33, 21),
+            ("ops", "refused"): 0,
         }
 
     def test_calls_are_counted_with_all_that_they_are_told_apart_by(self, sent: Sent) -> None:
@@ -265,8 +283,10 @@ class TestMetrics:
     def test_budgets_show_how_many_payers_are_in_which_state(self, sent: Sent) -> None:
         assert values(sent.before["atm.budget.scopes"], "atm.budget.name", "state") == {
             (PER_USER, "ok"): 2,
+            (PER_USER, "alert"): 0,
             (PER_USER, "exhausted"): 0,
             ("ops", "ok"): 0,
+            ("ops", "alert"): 0,
             ("ops", "exhausted"): 1,
         }
 

@@ -292,7 +292,7 @@ class TestABugOfOurs:
 
     @pytest.mark.parametrize(
         ("method", "doors"),
-        [("admit", ["on_start"]), ("accounts", ["on_start", "on_end"]), ("settle", ["on_end"])],
+        [("admit", ["on_start"]), ("claim", ["on_start", "on_end"]), ("settle", ["on_end"])],
     )
     def test_in_the_ledger(
         self, blank: Program, server: ProviderServer, oai: Any, method: str, doors: list[str]

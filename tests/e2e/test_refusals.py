@@ -191,6 +191,7 @@ class TestTheApplication:
             "resets_at": datetime(2026, 2, 1, tzinfo=UTC),
             "retry_after_s": 31 * 86_400,
             "window": "month",
+            "reason": None,
         }
         assert (error.__cause__, error.__context__) == (None, None)
         (row,) = blank.rows("decision = 'refused'")

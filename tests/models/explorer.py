@@ -2,8 +2,8 @@
 
 A model is an initial state and a function from a state to its steps: ``(name, next state)``. States
 are immutable and hashable, best made of named tuples. Whatever may happen next, in whichever
-process, is one step, so the walk goes through all interleavings; each state is visited once. It goes
-breadth first, so that the trace to a state that breaks a rule is a shortest one.
+process, is one step, so the walk goes through all interleavings; each state is visited once. It
+goes breadth first, so that the trace to a state that breaks a rule is a shortest one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 State = TypeVar("State", bound=Hashable)
 
@@ -36,7 +36,7 @@ class Explored:
     ends: int
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - of a rule; no error of the explorer's
     """A state that breaks a rule, with a shortest way to it.
 
     Attributes:
@@ -46,7 +46,9 @@ class Violation(AssertionError):
 
     def __init__(self, problem: str, trace: list[tuple[str, Any]]) -> None:
         self.problem, self.trace = problem, trace
-        lines = [f"{number:3} {name}\n      {show(state)}" for number, (name, state) in enumerate(trace)]
+        lines = [
+            f"{number:3} {name}\n      {show(state)}" for number, (name, state) in enumerate(trace)
+        ]
         super().__init__("\n".join([problem, *lines]))
 
 
@@ -73,39 +75,71 @@ def explore(
         Violation: a rule is broken.
         RuntimeError: there are more than `max_states`.
     """
-    numbers = {initial: 0}  # in the order of discovery, which is that of the distance
-    states = [initial]
-    parents = array("q", [-1])
+    walk = _Walk(initial, max_states)
     edges = array("q")  # source, target, source, target …; kept only for a goal
     transitions = ends = 0
-
-    def fail(problem: str, number: int) -> Violation:
-        return Violation(problem, _trace(states, parents, number, steps))
-
-    for number, state in enumerate(states):  # grows while we walk
+    for number, state in enumerate(walk.states):  # which grow while we walk
         if problem := invariant(state):
-            raise fail(problem, number)
+            raise Violation(problem, walk.trace(number, steps))
         before = transitions
         for _, following in steps(state):
             transitions += 1
-            target = numbers.setdefault(following, len(states))
-            if target == len(states):
-                if target == max_states:
-                    raise RuntimeError(f"more than {max_states:,} states")
-                states.append(following)
-                parents.append(number)
+            target = walk.reach(following, number)
             if goal is not None:
-                edges.append(number)
-                edges.append(target)
+                edges.extend((number, target))
         if transitions == before:
             ends += 1
             if final is not None and (problem := final(state)):
-                raise fail(problem, number)
+                raise Violation(problem, walk.trace(number, steps))
     if goal is not None:
-        stuck = _cut_off(bytearray(map(goal, states)), edges)
+        stuck = _cut_off(bytearray(map(goal, walk.states)), edges)
         if stuck >= 0:
-            raise fail("the goal is out of reach", stuck)
-    return Explored(len(states), transitions, _depth(parents), ends)
+            raise Violation("the goal is out of reach", walk.trace(stuck, steps))
+    return Explored(len(walk.states), transitions, walk.depth(), ends)
+
+
+class _Walk(Generic[State]):
+    """What was found up to now.
+
+    Attributes:
+        states: in the order of discovery, which is that of the distance; a state's place is its
+            number.
+    """
+
+    def __init__(self, initial: State, max_states: int) -> None:
+        self.states = [initial]
+        self._numbers = {initial: 0}
+        self._parents = array("q", [-1])
+        self._max_states = max_states
+
+    def reach(self, state: State, parent: int) -> int:
+        """Number a state, that was known or is new."""
+        number = self._numbers.setdefault(state, len(self.states))
+        if number == len(self.states):
+            if number == self._max_states:
+                raise RuntimeError(f"more than {number:,} states")
+            self.states.append(state)
+            self._parents.append(parent)
+        return number
+
+    def trace(
+        self, number: int, steps: Callable[[State], Iterable[tuple[str, State]]]
+    ) -> list[tuple[str, State]]:
+        """The way to a state. Names are not kept on the walk: they are asked for again."""
+        trace = []
+        while (parent := self._parents[number]) >= 0:
+            state = self.states[number]
+            name = next(name for name, after in steps(self.states[parent]) if after == state)
+            trace.append((name, state))
+            number = parent
+        return [("initially", self.states[number]), *reversed(trace)]
+
+    def depth(self) -> int:
+        """Of the state that was found last: none is farther."""
+        depth, number = 0, len(self.states) - 1
+        while (number := self._parents[number]) >= 0:
+            depth += 1
+        return depth
 
 
 def show(value: object) -> str:
@@ -124,22 +158,6 @@ def show(value: object) -> str:
     return repr(value)
 
 
-def _trace(
-    states: list[State],
-    parents: array[int],
-    number: int,
-    steps: Callable[[State], Iterable[tuple[str, State]]],
-) -> list[tuple[str, State]]:
-    """The way to a state. Names are not kept on the walk: they are asked for again."""
-    trace = []
-    while (parent := parents[number]) >= 0:
-        state = states[number]
-        name = next(name for name, following in steps(states[parent]) if following == state)
-        trace.append((name, state))
-        number = parent
-    return [("initially", states[number]), *reversed(trace)]
-
-
 def _cut_off(reaching: bytearray, edges: array[int]) -> int:
     """The first state from which no goal can be reached; -1: none.
 
@@ -154,10 +172,3 @@ def _cut_off(reaching: bytearray, edges: array[int]) -> int:
             if reaching[edges[at + 1]] and not reaching[edges[at]]:
                 reaching[edges[at]] = found = True
     return reaching.find(0)
-
-
-def _depth(parents: array[int]) -> int:
-    depth, number = 0, len(parents) - 1  # the last one found is one of the farthest
-    while (number := parents[number]) >= 0:
-        depth += 1
-    return depth

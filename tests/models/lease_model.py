@@ -54,6 +54,7 @@ class Fault(Enum):
     LATE_SETTLE_IN_NEW_WINDOW = "a call is settled in the present window, not where it was admitted"
     STORE_FORGETS = "the store loses its records"
     EPOCH_IGNORED = "the store applies a message of an old epoch to the new one"
+    GRANTS_IN_OLD_SLOT = "the store grants in a slot of a rolling window that is over"
     ANSWER_WITHOUT_EPOCH = "an answer of the old epoch is taken for one of the new epoch"
 
 
@@ -205,13 +206,13 @@ class Leases:
                 continue  # its twin does the same
             others = nodes[:at] + nodes[at + 1 :]
             for name, new in self._node_steps(known, may_die):
-                yield name, _world((*others, new), epoch)
+                yield name, in_order((*others, new), epoch)
             for name, new in self._store_steps(known, others, epoch):
-                yield name, _world((*others, new), epoch)
+                yield name, in_order((*others, new), epoch)
         if self.resets and epoch + 1 < len(self.plans):
-            yield "reset", _world(map(self._forgotten, nodes), epoch + 1)
+            yield "reset", in_order(map(self._forgotten, nodes), epoch + 1)
         if self.fault is Fault.STORE_FORGETS:
-            yield "store forgets", _world(map(self._forgotten, nodes), epoch)
+            yield "store forgets", in_order(map(self._forgotten, nodes), epoch)
 
     @cached_property
     def _known(self) -> Callable[[Node], Known]:
@@ -271,9 +272,7 @@ class Leases:
         for at, account in enumerate(node.accounts):
             if account.cell != account.c and node.alive:  # only if it is not written with c
                 yield "cell is written", _with(node, at, account._replace(cell=account.c))
-            for request in set(account.requests):
-                less = account._replace(requests=_without(account.requests, request))
-                yield "request is lost", _with(node, at, less)
+        yield from self._loses(node)
 
     # The node ----------------------------------------------------------------------------------
 
@@ -350,7 +349,6 @@ class Leases:
         for at, account in enumerate(node.accounts):
             for answer in set(account.answers):
                 less = account._replace(answers=_without(account.answers, answer))
-                yield "answer is lost", _with(node, at, less)
                 if answer.g == STALE:
                     moved = _with(node, at, less._replace(asking=False))
                     plan = max(node.plan, at + 1)
@@ -373,6 +371,18 @@ class Leases:
                 requests = (*account.requests, Request(LAST_WORD, c, 0, 0))
                 buried = account._replace(requests=tuple(sorted(requests)))
                 yield f"is reported dead in bucket {at}", _with(node, at, buried)
+
+    # The network -------------------------------------------------------------------------------
+
+    def _loses(self, node: Node) -> Iterator[tuple[str, Node]]:
+        """Late and out of order is what messages are anyhow: each arrives when it likes."""
+        for at, account in enumerate(node.accounts):
+            for request in set(account.requests):
+                less = account._replace(requests=_without(account.requests, request))
+                yield "request is lost", _with(node, at, less)
+            for answer in set(account.answers):
+                less = account._replace(answers=_without(account.answers, answer))
+                yield "answer is lost", _with(node, at, less)
 
     # The store ---------------------------------------------------------------------------------
 
@@ -402,9 +412,7 @@ class Leases:
     def _limit(self, node: Node, others: tuple[Totals, ...], bucket: int, epoch: int) -> int:
         return 1000 if self.fault is Fault.NO_LIMIT else self.limits[bucket]
 
-    def _granted(
-        self, account: Account, request: Request, limit: int, others: Totals
-    ) -> Account:
+    def _granted(self, account: Account, request: Request, limit: int, others: Totals) -> Account:
         differences = self.fault is Fault.MESSAGES_ARE_DIFFERENCES and request.seq != LAST_WORD
         c = account.reported + request.c if differences else request.c
         g = decide(
@@ -533,7 +541,7 @@ def _at_rest(node: Node) -> bool:
     )
 
 
-def _world(nodes: Iterable[Known], epoch: int) -> World:
+def in_order(nodes: Iterable[Known], epoch: int) -> World:
     return World(tuple(sorted(nodes, key=_number)), epoch)
 
 

@@ -6,15 +6,20 @@ back as the window may reach, stay within the limit. When its slot turns a node 
 gives back what it has not spent, and asks anew.
 
 Each slot is a bucket of the lease model. A node's clock may be a little late, so it is the store's
-that says when a call was admitted. Calls use what was held for them: a refund only lowers a sum.
+that says when a call was admitted.
+
+What the lease model has shown already is left out: messages may be late here but are not lost, and
+credit is given back only at the turn of a slot. Calls use what was held for them: a refund would
+only lower a sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from tests.models.lease_model import Known, Leases, Node, Totals, World
+from tests.models.lease_model import Account, Fault, Known, Leases, Node, Totals, World, in_order
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,19 @@ class Rolling(Leases):
     lag: int = 0
 
     @classmethod
-    def of(cls, *, limit: int = 2, slots: int = 4, **others: int) -> Rolling:
+    def of(cls, *, limit: int = 2, slots: int = 4, **others: Any) -> Rolling:
         """A model whose buckets are the slots."""
         plans = tuple((slot,) for slot in range(slots))
         return cls(
-            limits=(limit,) * slots, plans=plans, limit=limit, slots=slots, sizes=(1,), **others
+            limits=(limit,) * slots,
+            plans=plans,
+            sizes=(1,),
+            want=0,
+            on_the_way=1,
+            deaths=0,
+            limit=limit,
+            slots=slots,
+            **others,
         )
 
     @property
@@ -55,9 +68,20 @@ class Rolling(Leases):
                 continue
             slot = admitted[now] + _spent(after.nodes) - before
             yield name, after._replace(admitted=(*admitted[:now], slot, *admitted[now + 1 :]))
-        oldest = min((one.node.plan for one in nodes if one.node.alive), default=now + 1)
-        if now + 1 < self.slots and oldest + self.lag > now:
-            yield "the store's slot turns", world._replace(epoch=now + 1)
+        if now + 1 < self.slots and min(one.node.plan for one in nodes) + self.lag > now:
+            yield "the store's slot turns", self._turned(world)
+
+    def _turned(self, world: World) -> World:
+        """The next slot, without what is too long ago to matter to anybody."""
+        now = world.epoch + 1
+        gone = max(0, now - max(self.back, self.lag))
+        seen = max(0, now + 1 - self.span)
+        nodes = (
+            self._known(one.node._replace(accounts=(Account(),) * gone + one.node.accounts[gone:]))
+            for one in world.nodes
+        )
+        admitted = (0,) * seen + world.admitted[seen:]
+        return in_order(nodes, now)._replace(admitted=admitted)
 
     def overspent(self, world: World) -> str | None:
         """The promise: what was admitted in any `span` slots is within the limit."""
@@ -67,11 +91,20 @@ class Rolling(Leases):
             return f"{admitted} of {self.limit} were admitted in slots {first} to {world.epoch}"
         return None
 
+    def _gives_back(self, node: Node) -> Iterator[tuple[str, Node]]:
+        for at in range(node.plan):
+            if node.accounts[at].g > node.accounts[at].c:
+                for asking in self._asking(node, at, 0, 0):
+                    yield f"gives back what is left of slot {at}", asking
+
+    def _loses(self, node: Node) -> Iterator[tuple[str, Node]]:
+        yield from ()
+
     def _admitted(self, node: Node, size: int) -> Node:
         return super()._admitted(node, size)._replace(holds=())
 
     def _limit(self, node: Node, others: tuple[Totals, ...], bucket: int, epoch: int) -> int:
-        if bucket != epoch:
+        if bucket != epoch and self.fault is not Fault.GRANTS_IN_OLD_SLOT:
             return 0  # nothing is granted: the slot is over, or has not begun
         return self.limit - sum(
             others[slot].granted + node.accounts[slot].granted

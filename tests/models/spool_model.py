@@ -4,9 +4,9 @@ Writers append rows to segments of their own, which they keep locked. A drain, o
 the segments that nobody has locked: their rows, the roll-up and the names of the segments are one
 transaction; then it deletes the files. Everybody may be killed between any two steps.
 
-The steps are those of ``otel_atm/store/spool.py`` and ``drain.py``; each says which function it is.
-Locks are ``flock``: the system frees them when their process dies. Head lines are left out: they are
-in the same write as the first row that needs them.
+The steps are those of ``otel_atm/store/spool.py`` and ``drain.py``; each says which function it
+is. Locks are ``flock``: the system frees them when their process dies. Head lines are left out:
+they are in the same write as the first row that needs them. So are segments that cannot be read.
 
 Two nets keep a row from being taken twice: the names of the segments that were taken, and the ids
 and revisions of the events. A model can go without either, to try the other alone.
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Fault(Enum):
@@ -95,6 +95,9 @@ class Drain(NamedTuple):
     draft: Table | None = None
 
 
+IDLE: Final = Drain()
+
+
 class World(NamedTuple):
     """All there is, and the truth, which nobody in the protocol sees."""
 
@@ -105,7 +108,8 @@ class World(NamedTuple):
     drain_lock: int = -1  # which drain has it
     deaths: int = 0
     acknowledged: frozenset[Row] = frozenset()  # append returned
-    whole: frozenset[Row] = frozenset()  # their write was
+    whole: frozenset[Row] = frozenset()  # nothing of them is missing in a file
+    deleted: frozenset[Row] = frozenset()  # by an operator
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Spooling:
         keeps_names_of_files: until their files are gone; else, as drain.py does it, only while they
             are in the batch.
         by_events: a row whose event is known counts only if its revision is higher.
+        deletes: an operator may delete a row from the table, once.
         disk_full: a write may be cut short, and its writer live on.
         fault: what is wrong with it.
     """
@@ -132,12 +137,13 @@ class Spooling:
     by_names: bool = True
     keeps_names_of_files: bool = False
     by_events: bool = True
+    deletes: bool = False
     disk_full: bool = False
     fault: Fault | None = None
 
     @property
     def initial(self) -> World:
-        return World(tuple(Writer(script) for script in self.scripts), (Drain(),) * self.drains)
+        return World(tuple(Writer(script) for script in self.scripts), (IDLE,) * self.drains)
 
     def steps(self, world: World) -> Iterator[tuple[str, World]]:
         """All that can happen next."""
@@ -146,12 +152,16 @@ class Spooling:
                 for name, after in self._writes(world, number, writer):
                     yield f"writer {number} {name}", _tidy(after)
         for number, drain in enumerate(world.drains):
-            if drain == Drain() and drain in world.drains[:number]:
+            if drain == IDLE and drain in world.drains[:number]:
                 continue  # its twin does the same
             if drain.at != "idle" and world.deaths < self.deaths:
                 yield f"drain {number} is killed", _tidy(_ended(world, number, deaths=1))
             for name, after in self._drains(world, number, drain):
                 yield f"drain {number} {name}", _tidy(after)
+
+        if self.deletes and not world.deleted and self._is_free(world):
+            for row in world.table.rows:
+                yield f"an operator deletes {tuple(row)}", _deleted(world, row)
 
     # A writer: spool.py ------------------------------------------------------------------------
 
@@ -225,7 +235,7 @@ class Spooling:
         elif drain.at == "unlink":
             yield self._unlinks(world, drain) or ("has deleted all", goes_on(drain.draft))
         elif drain.at == "end":  # leaves _sealed: let_go; drain: again after a full batch
-            yield "lets go", _ended(world, number, Drain("list") if drain.full else Drain())
+            yield "lets go", _ended(world, number, Drain("list") if drain.full else IDLE)
         else:
             yield from self._in_transaction(world, number, drain, goes_on)
 
@@ -318,6 +328,8 @@ def wrong(world: World) -> str | None:
         return f"an event is twice in the table: {table.rows}"
     if not set(table.rows) <= world.whole:
         return f"half a row is in the table: {table.rows}"
+    if world.deleted & set(table.rows):
+        return f"what was deleted is back: {table.rows}"
     if table.tokens != sum(row.tokens for row in table.rows):
         return "the roll-up is not the sum of the rows"
     return None
@@ -338,7 +350,8 @@ def _missing(world: World, rows: Iterable[Row]) -> str | None:
     newest: dict[int, int] = {}
     for row in rows:
         newest[row.event] = max(row.revision, newest.get(row.event, 0))
-    missing = [row for row in world.acknowledged if newest.get(row.event, -1) < row.revision]
+    due = world.acknowledged - world.deleted
+    missing = [row for row in due if newest.get(row.event, -1) < row.revision]
     return f"lost: {missing}" if missing else None
 
 
@@ -392,11 +405,19 @@ def _killed(world: World, number: int) -> World:
     return world._replace(deaths=world.deaths + 1)
 
 
-def _ended(world: World, number: int, then: Drain = Drain(), deaths: int = 0) -> World:
+def _ended(world: World, number: int, then: Drain = IDLE, deaths: int = 0) -> World:
     """The end of a batch, or of a drain; killed, its transaction is gone and a new one may come."""
     world = _set_drain(_unlocked(world, f"drain {number}"), number, then)
-    drain_lock = -1 if then == Drain() and world.drain_lock == number else world.drain_lock
+    drain_lock = -1 if then == IDLE and world.drain_lock == number else world.drain_lock
     return world._replace(drain_lock=drain_lock, deaths=world.deaths + deaths)
+
+
+def _deleted(world: World, row: Row) -> World:
+    """As retention would, or a user who wants to be forgotten: under the lock of the drain."""
+    table = world.table
+    rows = tuple(other for other in table.rows if other != row)
+    without = table._replace(rows=rows, tokens=table.tokens - row.tokens)
+    return world._replace(table=without, deleted=frozenset({row}))
 
 
 def _tidy(world: World) -> World:

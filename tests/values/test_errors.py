@@ -27,6 +27,7 @@ FACTS: Mapping[str, Any] = {
     "resets_at": datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
     "retry_after_s": 48.0,
     "window": "minute",
+    "reason": None,
 }
 
 
@@ -96,6 +97,28 @@ def test_a_refusal_carries_its_facts() -> None:
         (
             {"retry_after_s": None, "requested": 600, "used": 0, "budget": "b"},
             "user='ann' asked for 600 tokens, 500 of 500 left this minute [budget: b]",
+        ),
+        (
+            {"reason": "the call has no team", "scope": {}, "budget": "b"},
+            "this call was refused: the call has no team [budget: b]",
+        ),
+        (
+            {"unit": "usd", "requested": 0.0123, "used": 4.5, "limit": 5, "budget": "b"},
+            (
+                "user='ann' asked for 0.0123 USD, 0.5 of 5 left this minute; resets in 48 s "
+                "[budget: b]"
+            ),
+        ),
+        (
+            {"window": "lifetime", "retry_after_s": None, "budget": "b"},
+            "user='ann' asked for 150 tokens, 100 of 500 left in all [budget: b]",
+        ),
+        (
+            {"window": "rolling 5 minutes", "budget": "b"},
+            (
+                "user='ann' asked for 150 tokens, 100 of 500 left in any 5 minutes; resets in "
+                "48 s [budget: b]"
+            ),
         ),
     ],
 )

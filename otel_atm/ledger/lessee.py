@@ -1,0 +1,404 @@
+"""LeasedAccount: an account whose credit is a part of what all processes may spend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_atm.budget import Budget
+from otel_atm.ledger.account import SOFT, Account
+from otel_atm.ledger.book import IDLE_NS, Book, LastingBook
+from otel_atm.ledger.cells import SCRATCH
+from otel_atm.ledger.grants import FIRST_CALLS, HORIZON_S, Answer, Ask, Bucket
+from otel_atm.ledger.ledger import Balance, Shortage
+from otel_atm.ledger.pace import Denial, Pace
+from otel_atm.window import FOREVER_NS, SECOND_NS, Period
+
+if TYPE_CHECKING:
+    from otel_atm.ledger.account import Page
+
+#: More than anybody spends, and less than what a cell or a store can say.
+MOST: Final = 1 << 60
+#: For how long a window that is over is kept for what is settled late.
+KEEP_NS: Final = 3_600 * SECOND_NS
+
+
+class LeasedAccount(Account):
+    """What this process spent of one bucket.
+
+    `credit` is what the store has granted; `spent` and `settled` are of this process alone, `used`,
+    `held` and `limit` of all, as far as the store has told.
+
+    Attributes:
+        bucket: what the store calls it.
+        birth: of all accounts of the process for this bucket, the latest has the highest; 0: it
+            has no cell, and the store does not know it.
+        epoch: of the bucket.
+        cell: where `spent` is kept; `SCRATCH`: nowhere yet.
+        loose: the most that may be spent past the limit, where the budget allows that.
+        alone: what does not fit may take what is left: nobody else has a call in flight.
+        told: the last message that was answered, and
+        answer: what was said.
+        told_at: when, in seconds.
+        retired: nobody else is told of it any more.
+        hunted: a call waits for others to give back what they do not use; set when it is over.
+    """
+
+    __slots__ = (
+        "alone",
+        "answer",
+        "birth",
+        "bucket",
+        "call",
+        "cell",
+        "denial",
+        "epoch",
+        "hunted",
+        "loose",
+        "pace",
+        "retired",
+        "told",
+        "told_at",
+    )
+
+    def __init__(self, page: Page, values: tuple[str, ...], bucket: Bucket, pace: Pace) -> None:
+        super().__init__(page, values, credit=0, watch=-1)
+        self.bucket, self.pace, self.denial = bucket, pace, Denial()
+        self.birth = self.epoch = self.call = self.loose = 0
+        self.cell, self.told_at = SCRATCH, 0.0
+        self.alone = self.retired = False
+        self.told: Ask | None = None
+        self.answer: Answer | None = None
+        self.hunted: Any = None  # a threading.Event, while somebody waits
+
+    # What people see ----------------------------------------------------------------------------
+
+    @property
+    def used(self) -> int:
+        """As of `Account`, of all processes."""
+        if self.answer is None or self.told is None:
+            return self.settled
+        return self.answer.used + self.settled - self.told.settled
+
+    @property
+    def held(self) -> int:
+        """As of `Account`, of all processes."""
+        if self.answer is None or self.told is None:
+            return self.spent - self.settled
+        since = self.spent - self.settled - self.told.spent + self.told.settled
+        return self.answer.held + since
+
+    @property
+    def extra(self) -> int:
+        """Granted by operators."""
+        return self.answer.limit - self.told.cap if self.answer and self.told else 0
+
+    @property
+    def limit(self) -> int:
+        """As of `Account`."""
+        return self.page.book.budget.cap + self.extra
+
+    @property
+    def period(self) -> Period:
+        """As of `Account`."""
+        return period_of(self.page.book.budget, self.page.period)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its window is."""
+        return self.page is not self.page.book.page
+
+    def balance(self) -> Balance:
+        """As it stands, of all processes."""
+        return Balance(self.key, self.used, self.held, self.limit, self.period)
+
+    def free_at(self, amount: int) -> int:  # noqa: ARG002 - the store knows
+        """When what was asked for last fits, if nothing else is spent."""
+        told = self.answer.free_ns if self.answer else 0
+        return told or self.page.period.end_ns
+
+    def unbacked_shortage(self, amount: int, now_ns: int) -> Shortage:
+        """Why it holds nothing while the store cannot be asked."""
+        return Shortage(self.balance(), amount, now_ns, now_ns + SECOND_NS)
+
+    # What it may hold ---------------------------------------------------------------------------
+
+    def fit(self, amount: int, *, exact: bool) -> tuple[int, bool] | None:
+        """As of `Account`; others count, as the store has told."""
+        alone = self.alone and not exact and self.spent == self.settled
+        for most, over in ((self.credit, False), (self.most_loose, True)):
+            room = most - self.spent
+            if amount <= room:
+                return amount, over
+            if alone and room > 0:
+                return room, over
+        return None
+
+    @property
+    def most_loose(self) -> int:
+        """The most that may be spent, past the limit, too."""
+        return MOST if self.page.book.budget.action in SOFT else self.loose
+
+    def must_ask(self, amount: int, now: float, *, exact: bool) -> bool:
+        """Whether the store has to be asked before `amount` is held or refused."""
+        after = self.spent + amount
+        if after <= self.credit or after <= self.loose:
+            return False
+        return not self.denial.holds(self, amount, now, exact=exact)
+
+    # Messages -----------------------------------------------------------------------------------
+
+    def ask(self, node: str, seq: int, amount: int, now: float, now_ns: int, *, exact: bool) -> Ask:
+        """For a call that waits. Until it is answered, nothing is held on its credit."""
+        self.call = amount or self.call
+        alone = not exact and self.spent == self.settled
+        want = self._block(now, now_ns)
+        self.revoke()
+        return self._message(node, seq, self.spent, amount, want, alone=alone)
+
+    def top_up(self, node: str, seq: int, now: float, now_ns: int) -> Ask:
+        """For calls to come, before it is short; what it has stays in use meanwhile."""
+        want = max(0, self._block(now, now_ns) - (self.credit - self.spent))
+        return self._message(node, seq, self._kept, 0, want)
+
+    def report(self, node: str, seq: int, *, give_back: bool) -> Ask:
+        """What was spent; and all that is not spent back, if so."""
+        if give_back:
+            self.revoke()
+        return self._message(node, seq, self._kept, 0, 0)
+
+    @property
+    def _kept(self) -> int:
+        """What the answer must not take back."""
+        return self.spent if self.credit >= MOST else max(self.spent, self.credit, self.loose)
+
+    def revoke(self) -> None:
+        """Hold nothing more on this credit."""
+        self.credit = min(self.credit, self.spent)
+        self.loose = min(self.loose, self.spent)
+        self.alone = False
+
+    def _block(self, now: float, now_ns: int) -> int:
+        """How much to take at once."""
+        self.pace.measure(self.spent, now)
+        rest_s = min(HORIZON_S, max(0.0, (self.page.period.end_ns - now_ns) / SECOND_NS))
+        return min(MOST, max(FIRST_CALLS * self.call, int(self.pace.burn * rest_s)))
+
+    def _message(
+        self, node: str, seq: int, keep: int, need: int, want: int, *, alone: bool = False
+    ) -> Ask:
+        book = self.page.book
+        assert isinstance(book, LeasedBook)
+        budget = book.budget
+        cap = min(budget.cap, MOST)
+        extra = int(budget.cap * (budget.block_at - 1)) if budget.action == "degrade" else 0
+        return Ask(
+            bucket=self.bucket,
+            node=node,
+            birth=self.birth,
+            seq=seq,
+            epoch=self.epoch,
+            spent=_bounded(self.spent),
+            settled=_bounded(self.settled),
+            keep=_bounded(keep),
+            need=min(need, MOST),
+            want=want,
+            call=self.call,
+            alone=alone,
+            cap=cap,
+            ceiling=min(cap + extra, MOST),
+            alerts=tuple(book.alerts),
+            about=book.about,
+            gone_ns=book.gone_ns(self.bucket),
+        )
+
+    def take(self, ask: Ask, answer: Answer, now: float) -> None:
+        """What the store has said."""
+        self.told, self.answer, self.told_at = ask, answer, now
+        self.credit = MOST if answer.exempt_ns else answer.credit
+        self.loose = answer.loose
+        self.alone = answer.alone
+        self.set_watch()
+        if answer.ok:
+            self.denial.lift()
+
+    def set_watch(self) -> None:
+        """From what is settled here on to look at it again; see `Account.watch`."""
+        told = self.answer.told if self.answer else ()
+        book, others = self.page.book, self.used - self.settled
+        due = [at for level, at in book.alerts if level not in told]
+        budget = book.budget
+        limit = MOST if budget.action in SOFT else self.limit + self._above
+        self.watch = min([*(at - 1 for at in due), limit]) - others
+
+    @property
+    def _above(self) -> int:
+        budget = self.page.book.budget
+        return int(budget.cap * (budget.block_at - 1)) if budget.action == "degrade" else 0
+
+    def overshoot(self, charge: int) -> int:
+        """How much of what was just settled is past the limit, and past what is allowed there."""
+        if self.page.book.budget.action in SOFT:
+            return 0
+        return max(0, min(charge, self.used - self.limit - self._above))
+
+    def may_alert(self) -> bool:
+        """Whether an alert may be due that nobody has told."""
+        told, used = self.answer.told if self.answer else (), self.used
+        return any(used >= at and level not in told for level, at in self.page.book.alerts)
+
+    def is_low(self, now: float) -> bool:
+        """Whether it is time to ask for more, so that no call has to wait."""
+        told, answer = self.told, self.answer
+        if not self.pace.burn or told is None or answer is None or self.credit >= MOST:
+            return False
+        if now - self.pace.active_at > 1.0 or self.credit - self.spent >= self.pace.burn:
+            return False
+        got_nothing = told.want and answer.granted <= max(told.keep + told.need, told.spent)
+        return now - self.told_at >= (1.0 if got_nothing or not answer.ok else 0.1)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the store knows all."""
+        told = self.told
+        return told is not None and (told.spent, told.settled) == (self.spent, self.settled)
+
+
+def _bounded(amount: int) -> int:
+    return max(-MOST, min(amount, MOST))
+
+
+# Books ----------------------------------------------------------------------------------------
+
+
+class LeasedBook(Book):
+    """The accounts of a budget in its current window or slot.
+
+    Args:
+        budget: of the accounts.
+        retire: called with accounts of which nobody opens holds any more.
+    """
+
+    accounts: dict[tuple[str, ...], LeasedAccount]  # type: ignore[assignment]
+
+    def __init__(self, budget: Budget, retire: Callable[[Iterable[LeasedAccount]], None]) -> None:
+        super().__init__(budget)
+        self.identity, self._retire = identity_of(budget), retire
+        self._before: dict[tuple[str, ...], LeasedAccount] = {}
+
+    def _take(self, budget: Budget) -> None:
+        super()._take(budget)
+        self.about = about(budget)
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """The current window, as `LeaseStore.standings` asks for it."""
+        start_ns, end_ns = self.page.period
+        length_ns = self.budget.clock.length_ns
+        before_ns = length_ns + end_ns - start_ns if length_ns else 1
+        return self.identity, start_ns, start_ns - before_ns
+
+    @property
+    def first_alert(self) -> int:
+        """From which amount on a payer counts as alerted."""
+        return min([at for _, at in self.alerts], default=MOST)
+
+    def gone_ns(self, bucket: Bucket) -> int:
+        """When a store may forget a bucket that is used now."""
+        if self.budget.clock.ends:
+            return bucket.end_ns + 2 * bucket.length_ns + KEEP_NS
+        idle_ns = IDLE_NS.get(self.budget.window, FOREVER_NS)
+        return min(FOREVER_NS, self.until_ns + idle_ns)
+
+    def _begin(self, now_ns: int) -> None:
+        self._before = self.accounts  # for their pace
+        super()._begin(now_ns)
+        self._retire(self._before.values())
+
+    def _open(self, values: tuple[str, ...]) -> LeasedAccount:
+        before = self._before.get(values)
+        pace = before.pace.again() if before else Pace()
+        return LeasedAccount(self.page, values, self.bucket(values), pace)
+
+    def bucket(self, values: tuple[str, ...]) -> Bucket:
+        """Of a payer, in the current window."""
+        payer = json.dumps(values, separators=(",", ":"))
+        return Bucket(self.identity, payer, *self.page.period, self.budget.clock.length_ns)
+
+    def replace(self, budget: Budget) -> None:
+        """As of `Book`: the store is asked again before anything is held."""
+        self._take(budget)
+        for account in self.all():
+            assert isinstance(account, LeasedAccount)
+            account.revoke()
+            account.denial.lift()
+            if account.birth:
+                account.set_watch()
+
+    def exempt(self, values: tuple[str, ...], until_ns: int) -> None:
+        """As of `Book`; it ends when the store says so, too."""
+        account = self.accounts.get(values)
+        if until_ns:
+            self.exempted[values] = until_ns
+            self.until_ns = min(self.until_ns, until_ns)
+        elif self.exempted.pop(values, None) is not None and account is not None:
+            account.revoke()
+
+    def clear(self) -> list[Account]:
+        """Forget all accounts; these are they."""
+        forgotten = [*self.all(), *self._before.values()]
+        self.accounts, self._before, self.exempted = {}, {}, {}
+        self.until_ns = 0
+        return forgotten
+
+
+class LeasedLastingBook(LeasedBook, LastingBook):
+    """The accounts of a budget whose window has no end."""
+
+    def turn(self, now_ns: int) -> None:
+        """As of `LastingBook`; those that have something to tell stay."""
+        old = self._old
+        super().turn(now_ns)
+        if self._old is not old:
+            self._retire(old.values())  # type: ignore[arg-type]
+
+    def clear(self) -> list[Account]:
+        """As of `LeasedBook`."""
+        forgotten = super().clear()
+        self._old = {}
+        return forgotten
+
+
+def period_of(budget: Budget, slot: Period) -> Period:
+    """What people see of a window: of a rolling one, from when until when something counts."""
+    length = budget.clock.length_ns
+    return Period(slot.start_ns - length, slot.end_ns + length) if length else slot
+
+
+def identity_of(budget: Budget) -> str:
+    """What spend belongs to, in every process: also how it is counted, where it has a name."""
+    counted = (
+        budget.name,
+        budget.unit,
+        budget.window,
+        budget.tz,
+        budget.week_start,
+        budget.month_day,
+        budget.by,
+        budget.match,
+        budget.weights,
+    )
+    return json.dumps(counted, separators=(",", ":"), ensure_ascii=False)
+
+
+def about(budget: Budget) -> str:
+    """A budget as JSON, which `budget_of` reads."""
+    _, arguments = budget.__reduce__()
+    return json.dumps(arguments, separators=(",", ":"), ensure_ascii=False)
+
+
+def budget_of(text: str) -> Budget:
+    """The budget that `about` has described."""
+    said, others = json.loads(text)
+    return Budget(said, **others)
