@@ -95,13 +95,14 @@ class TokenSpanProcessor(GateProcessor):
         wait_s: float = 0,
     ) -> Admission:
         """See `otel_atm.admit`."""
+        stated: Tokens | None
         plain = input_tokens is None is output_tokens
         if not plain or type(tokens) is not int or tokens < 0:
             stated = _stated(tokens, input_tokens, output_tokens)
         else:  # as mostly
             stated = (tokens // 2, tokens - tokens // 2, 0, 0, 0)
-        if wait_s and not (isinstance(wait_s, int | float) and 0 < wait_s < float("inf")):
-            raise ConfigurationError(f"wait_s={wait_s!r}: expected seconds ≥ 0")
+        if wait_s:
+            _check_seconds(wait_s)
         trace_id = get_current_span().get_span_context().trace_id  # 0 without one
         plan, gate = self._attribution.plan(provider, model, operation), self._gate
         if stated is None:
@@ -112,11 +113,11 @@ class TokenSpanProcessor(GateProcessor):
 
     def advice(self, model: str | None = None, provider: str | None = None) -> str | None:
         """See `otel_atm.advice`."""
-        return self._gate.advice(self._attribution.plan(provider, model, "chat"))
+        return self._gate.oversight.advice(self._attribution.plan(provider, model, "chat"))
 
     def budgets(self) -> list[BudgetStatus]:
         """How each budget stands, for each payer who has spent anything in its window."""
-        return self._gate.statuses()
+        return self._gate.oversight.statuses()
 
     def set_budgets(self, budgets: Budgets) -> None:
         """Replace all budgets at once, for calls from now on.
@@ -131,15 +132,15 @@ class TokenSpanProcessor(GateProcessor):
 
     def grant(self, budget: str, amount: float, **payer: str) -> None:
         """Let a payer spend so much more in the current window: `amount` in the budget's unit."""
-        self._gate.grant(budget, amount, payer)
+        self._gate.oversight.grant(budget, amount, payer)
 
     def reset(self, budget: str, **payer: str) -> None:
         """Start a payer's current window again at zero."""
-        self._gate.reset(budget, payer)
+        self._gate.oversight.reset(budget, payer)
 
     def exempt(self, budget: str, for_s: float, **payer: str) -> None:
         """Refuse a payer nothing under a budget for so many seconds; 0 ends it."""
-        self._gate.exempt(budget, for_s, payer)
+        self._gate.oversight.exempt(budget, for_s, payer)
 
     def stop(self) -> None:
         """Refuse every call of this process from now on, whatever its budgets say."""
@@ -191,6 +192,11 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
         StoreError: there is no such file.
     """
     return Reader(path)
+
+
+def _check_seconds(wait_s: object) -> None:
+    if not isinstance(wait_s, int | float) or not 0 <= wait_s < float("inf"):
+        raise ConfigurationError(f"wait_s={wait_s!r}: expected seconds ≥ 0")
 
 
 def _stated(

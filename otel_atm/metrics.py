@@ -104,19 +104,19 @@ class Metrics:
         ]
 
     def _tokens(self) -> Iterator[Observation]:
-        self._gate.add_up()
+        self._gate.tally.add_up()
         for known, total in self._gate.totals.all():
             labels = _labels(known)
             yield Observation(total.input_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "input"})
             yield Observation(total.output_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "output"})
 
     def _cost(self) -> Iterator[Observation]:
-        self._gate.add_up()
+        self._gate.tally.add_up()
         for known, total in self._gate.totals.all():
             yield Observation(usd(total.cost), _labels(known))
 
     def _calls(self) -> Iterator[Observation]:
-        self._gate.add_up()
+        self._gate.tally.add_up()
         for known, total in self._gate.totals.all():
             yield Observation(total.calls, _labels(known))
 
@@ -165,7 +165,7 @@ class Metrics:
             # Of budgets that there are; a ledger remembers others. An unused one has zeros.
             unused = [Summary(budget) for budget in self._gate.budgets]
             summaries = {summary.budget.label: summary for summary in unused}
-            for summary in self._gate.summaries():
+            for summary in self._gate.oversight.summaries():
                 if summary.budget.label in summaries:
                     summaries[summary.budget.label] = summary
             self._summary = time.monotonic(), summaries

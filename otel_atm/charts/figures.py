@@ -49,7 +49,7 @@ _KINDS: Final = {
 
 
 def headline(totals: Totals) -> go.Figure:
-    """The totals as five numbers: calls, refused, tokens in and out, estimated share."""
+    """The totals as numbers: calls, refused, tokens in and out, estimated share, cost if known."""
     numbers: list[tuple[str, float, str]] = [
         ("calls sent", totals.calls, _short(totals.calls)),
         ("refused, not sent", totals.refused, _short(totals.refused)),
@@ -57,6 +57,8 @@ def headline(totals: Totals) -> go.Figure:
         ("tokens out", totals.output_tokens, _short(totals.output_tokens)),
         ("tokens estimated", totals.estimated_tokens / max(1, totals.total_tokens), ".1%"),
     ]
+    if totals.cost_usd is not None:
+        numbers.append(("USD", totals.cost_usd, ",.2f" if totals.cost_usd >= 1 else ",.4f"))
     figure = styled(go.Figure(), "", height=130)
     for place, (name, number, form) in enumerate(numbers):
         figure.add_indicator(

@@ -19,6 +19,8 @@ class Totals(NamedTuple):
         refused: that a budget refused before they were sent.
         failed: of `calls`, those that ended in an error.
         estimated_tokens: of `total_tokens`, those that are our estimate.
+        cost_usd: of the calls whose price is known; None when it is known of none.
+        unpriced_tokens: of `total_tokens`, those of the other calls.
         users: how many different ones.
         first_ts, last_ts: of the calls, refused ones included; None when there are none.
     """
@@ -33,13 +35,19 @@ class Totals(NamedTuple):
     reasoning_tokens: int
     total_tokens: int
     estimated_tokens: int
+    cost_usd: float | None
+    unpriced_tokens: int
     users: int
     first_ts: datetime | None
     last_ts: datetime | None
 
 
 class UserModel(NamedTuple):
-    """What one user of one team spent on one model."""
+    """What one user of one team spent on one model.
+
+    Attributes:
+        cost_usd: of the calls whose price is known; None when it is known of none.
+    """
 
     team: str | None
     user_id: str | None
@@ -51,6 +59,7 @@ class UserModel(NamedTuple):
     cache_read_tokens: int
     total_tokens: int
     estimated_tokens: int
+    cost_usd: float | None
 
 
 class ModelTokens(NamedTuple):

@@ -7,8 +7,8 @@ from itertools import zip_longest
 from typing import Final
 from unicodedata import combining, east_asian_width
 
-#: What a table shows. Integers get thousands separators; None is a dash.
-Cell = str | int | None
+#: What a table shows. Integers get thousands separators, floats are money; None is a dash.
+Cell = str | int | float | None
 
 _GAP: Final = "  "
 _NARROWEST: Final = 6
@@ -40,7 +40,7 @@ def table(
     """
     body = [list(row) for row in rows]
     every = body + ([list(footer)] if footer is not None else [])
-    numeric = [any(isinstance(row[at], int) for row in every) for at in range(len(titles))]
+    numeric = [any(isinstance(row[at], int | float) for row in every) for at in range(len(titles))]
     texts = [[_text(cell) for cell in row] for row in (titles, *every)]
     widths = _fit(
         [max(columns_of(line[at]) for line in texts) for at in range(len(titles))],
@@ -84,9 +84,20 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "·" for char in text)
 
 
+def money(amount: float) -> str:
+    """USD to the hundredth of a cent; what is less, but not nothing, is said to be less.
+
+    >>> money(1234.5), money(0.00002), money(0)
+    ('1,234.5000', '<0.0001', '0.0000')
+    """
+    return "<0.0001" if 0 < amount < 0.0001 else f"{amount:,.4f}"
+
+
 def _text(cell: Cell) -> str:
     if cell is None:
         return "–"
+    if isinstance(cell, float):
+        return money(cell)
     return f"{cell:,}" if isinstance(cell, int) else printable(cell)
 
 

@@ -2,8 +2,9 @@
 
 from otel_atm.gate.admission import Admission
 from otel_atm.gate.alerts import Alert
-from otel_atm.gate.call import NO_TOKENS, PLAIN, Call, Ending, Outcome
+from otel_atm.gate.call import NO_TOKENS, Call
 from otel_atm.gate.gate import Gate, Sink
+from otel_atm.gate.outcome import PLAIN, Ending, Outcome
 from otel_atm.gate.plan import Kind, Plan
 from otel_atm.gate.refusal import Decision
 from otel_atm.gate.status import BudgetStatus

@@ -89,7 +89,13 @@ class Admission:
         if usage is not None:
             self._gate.settle(call, _tokens_of(usage), estimated=usage.estimated)
             return
-        tokens = input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens
+        tokens = (
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            reasoning_tokens,
+        )
         for count in tokens:
             if type(count) is not int or count < 0:
                 Usage(*tokens)  # says which one

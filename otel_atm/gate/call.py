@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import ATTRIBUTE_LENGTH, MOST_KEYS, TEXT_LENGTH, UsageEvent
+from otel_atm.gate.outcome import PLAIN, Ending, Outcome
 from otel_atm.gate.plan import Plan
 from otel_atm.ledger import Hold
 from otel_atm.price import Tokens, usd
@@ -13,44 +14,6 @@ from otel_atm.scope import COLUMN_KEYS
 from otel_atm.semconv import ERROR_TYPE
 
 NO_TOKENS: Final[Tokens] = (0, 0, 0, 0, 0)
-
-
-class Ending(NamedTuple):
-    """How a call failed, as a span tells it.
-
-    Attributes:
-        status: of the row.
-        error_type: a class name or a code.
-        free: whether the provider charges nothing for it.
-    """
-
-    status: str
-    error_type: str
-    free: bool
-
-
-class Outcome(NamedTuple):
-    """What became of a call, but for its tokens; columns of its row (see `UsageEvent`).
-
-    Attributes:
-        requested: what a refused call asked for, in the budget's unit.
-        would_refuse: the budget that was used up when a call had to be let through all the same.
-    """
-
-    status: str = "ok"
-    error_type: str | None = None
-    estimated: bool = False
-    decision: str = "allowed"
-    budget: str | None = None
-    requested: float | None = None
-    calls: int = 1
-    attempts: int = 1
-    revision: int = 0
-    would_refuse: str | None = None
-
-
-#: Of nearly every call.
-PLAIN: Final = Outcome()
 
 
 class Call:

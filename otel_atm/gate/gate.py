@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from itertools import chain, islice
+from itertools import islice
 from time import time_ns
 from typing import Any, Final
 
 from otel_atm.budget import Budget
-from otel_atm.errors import ConfigurationError, TokenQuotaExceeded
+from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import EventIds
-from otel_atm.gate import estimate as estimates
 from otel_atm.gate import refusal as refusals
 from otel_atm.gate.alerts import Alerts
-from otel_atm.gate.call import NO_TOKENS, PLAIN, Call, Outcome
-from otel_atm.gate.plan import Kind, Plan, labels_of
-from otel_atm.gate.planner import Planner, counted_by
-from otel_atm.gate.status import BudgetStatus, status_of
-from otel_atm.gate.totals import Total, Totals
+from otel_atm.gate.call import NO_TOKENS, Call
+from otel_atm.gate.outcome import Outcome, past_limits
+from otel_atm.gate.oversight import Oversight
+from otel_atm.gate.plan import Kind, Plan, compatible
+from otel_atm.gate.planner import Planner
+from otel_atm.gate.tally import BATCH, Tally
+from otel_atm.gate.totals import Totals
 from otel_atm.gate.waiting import Waiters
-from otel_atm.ledger import Claim, Hold, Key, Ledger, LooseHold, Shortage, Summary
+from otel_atm.ledger import Claim, Hold, Ledger, LooseHold, Shortage
 from otel_atm.price import Tokens
 from otel_atm.pricing import Prices
 from otel_atm.trouble import Trouble, logger
@@ -32,16 +32,7 @@ Sink = Callable[[Call], None]
 
 #: How old an open call may be for a sibling span, linked by context alone, to describe it too.
 _SIBLING_NS: Final = 5 * SECOND_NS
-#: How far the clocks of two emitters' spans of one call may lie apart.
-_SLACK_NS: Final = 5_000_000
 
-#: Cache reads, cache writes and reasoning of most calls.
-_NO_PARTS: Final = (0, 0, 0)
-
-#: How many finished calls are remembered, for spans that tell late.
-_KEPT: Final = 64
-#: How many finished calls are added up at once.
-_BATCH: Final = 16
 #: How many lost calls can still be corrected.
 _MAX_LOST: Final = 1_024
 
@@ -91,6 +82,9 @@ class Gate:
         self.waiters = Waiters()
         self._clock, self._swallows, self._are_siblings = clock, swallows, are_siblings
         self._planner = Planner(ledger, self.totals, prices, clock)
+        self.oversight = Oversight(ledger, self._planner, clock)
+        self.tally = Tally(self.totals, self._planner, self.trouble)
+        self._pending = self.tally.pending
         self._ttl_ns = int(ttl_s * SECOND_NS)
         self._ids = EventIds()
         self._warned: set[str] = set()  # emitters that cannot refuse; there are few
@@ -117,11 +111,6 @@ class Gate:
     def budgets(self) -> tuple[Budget, ...]:
         """Those in force."""
         return self._planner.budgets
-
-    @property
-    def missing(self) -> dict[str, int]:
-        """Budget → how many kinds of calls lacked a key that it counts apart by."""
-        return self._planner.missing
 
     @property
     def generation(self) -> object:
@@ -228,7 +217,7 @@ class Gate:
                 call.refusal = refusals.refusal_of(answer)
                 return call
             if isinstance(answer, LooseHold):
-                call.outcome = _loose(answer)
+                call.outcome = past_limits(answer)
             call.hold = answer
         self._open[call.id] = call
         return call
@@ -240,7 +229,7 @@ class Gate:
         """
         if call.id not in self._open:
             return None
-        amounts = self._planner.amounts(tokens, call.plan.price, call.opened_ns)
+        amounts = self._planner.amounts(tokens, call.plan.shape.budget_price, call.opened_ns)
         wanted = [amounts[unit] for _, unit, _ in call.hold]
         answer = self.ledger.amend(call.hold, wanted, self._clock())
         if isinstance(answer, Shortage):
@@ -289,7 +278,7 @@ class Gate:
         given, made = tokens[0], tokens[1]
         crossings = self.ledger.settle(
             call.hold,
-            self._planner.amounts(tokens, call.plan.price, call.opened_ns)
+            self._planner.amounts(tokens, call.plan.shape.budget_price, call.opened_ns)
             if self._planner.measures
             else (given + made, given, made, 1),
         )
@@ -332,67 +321,6 @@ class Gate:
         self._finish(call)
         return call
 
-    def statuses(self) -> list[BudgetStatus]:
-        """How each budget stands for each payer who has spent anything in its current window."""
-        now_ns = self._clock()
-        in_force = {budget.identity for budget in self.budgets}
-        return [
-            status_of(balance, now_ns)
-            for balance in self.ledger.balances(now_ns)
-            if balance.key.budget.identity in in_force
-        ]
-
-    def advice(self, plan: Plan) -> str | None:
-        """The model to use instead, where the next call of this kind is past a soft limit."""
-        if plan.claim is None:
-            return None
-        balances = self.ledger.look(plan.claim, self._clock())
-        for line, balance in zip(plan.claim.lines, balances, strict=True):
-            spent = balance.used + balance.held + line.amount
-            if line.key.budget.degrade_to is not None and spent > balance.limit:
-                return line.key.budget.degrade_to
-        return None
-
-    def grant(self, budget: str, amount: float, payer: Mapping[str, str]) -> None:
-        """Let a payer spend so much more, in the budget's unit, in the current window."""
-        key = self.account(budget, payer)
-        scale = key.budget.cap / key.budget.limit
-        self.ledger.grant(key, round(amount * scale), self._clock())
-
-    def reset(self, budget: str, payer: Mapping[str, str]) -> None:
-        """Start a payer's current window again at zero."""
-        self.ledger.reset(self.account(budget, payer), self._clock())
-
-    def exempt(self, budget: str, for_s: float, payer: Mapping[str, str]) -> None:
-        """Refuse a payer nothing for so many seconds; 0 ends it."""
-        now_ns = self._clock()
-        self.ledger.exempt(self.account(budget, payer), now_ns + int(for_s * SECOND_NS), now_ns)
-
-    def account(self, budget: str, payer: Mapping[str, str]) -> Key:
-        """What a payer's account is kept for.
-
-        Args:
-            budget: its name or canonical text.
-            payer: a value for each key that the budget counts apart by.
-
-        Raises:
-            ConfigurationError: no such budget is in force, or it counts apart by other keys.
-        """
-        found = next((one for one in self.budgets if budget in (one.name, str(one))), None)
-        if found is None:
-            known = ", ".join(repr(one.label) for one in self.budgets) or "none"
-            raise ConfigurationError(f"budget={budget!r}: expected one of those in force: {known}")
-        keys = counted_by(found)
-        if set(payer) != set(keys):
-            raise ConfigurationError(
-                f"{found.label!r} counts apart by {list(keys)}; given: {dict(payer)!r}"
-            )
-        return Key(found, tuple(payer[key] for key in keys))
-
-    def summaries(self) -> list[Summary]:
-        """How each budget stands; quick, however many payers it has."""
-        return self.ledger.summaries(self._clock())
-
     def decision(self, call: Call) -> refusals.Decision:
         """What was decided of an open call, and how the budget stands that decided it."""
         return refusals.decision_of(
@@ -401,26 +329,6 @@ class Gate:
             if isinstance(call.hold, LooseHold)
             else [account.balance() for account, _, _ in call.hold],
         )
-
-    def is_told(self, kind: Kind, emitter: str, tokens: Tokens, start_ns: int, end_ns: int) -> bool:
-        """Whether a finished call, told by another emitter, is this one.
-
-        For spans that show only at their end what they are. One to one: each emitter tells of a
-        call once, so N equal spans are matched by N equal calls.
-        """
-        self.add_up()
-        for call in reversed(list(chain(self._finished, self._pending))):
-            if (
-                emitter not in call.emitters
-                and call.outcome.decision != "refused"
-                and (call.outcome.estimated or call.tokens[:2] == tokens[:2])
-                and _compatible(call.plan.kind, kind)
-                and start_ns - _SLACK_NS <= call.opened_ns
-                and call.ended_ns <= end_ns + _SLACK_NS
-            ):
-                call.emitters += (emitter,)
-                return True
-        return False
 
     def expire(self, *, everything: bool = False) -> None:
         """Write off calls that are older than the time to live: estimated, status "lost".
@@ -441,21 +349,10 @@ class Gate:
                 except Exception as error:  # noqa: BLE001 - nobody else's call may suffer from it
                     self.trouble.note("expire", error)
 
-    def add_up(self) -> None:
-        """Take the calls that finished into the totals, and learn from them."""
-        if not self.totals.lock.acquire(blocking=False):
-            return  # somebody else does
-        try:
-            while self._pending:
-                self._add(self._pending.popleft())
-        except Exception as error:  # noqa: BLE001 - the call has ended well
-            self.trouble.note("totals", error)
-        finally:
-            self.totals.lock.release()
-
     def after_fork(self) -> None:
         """In a forked child: what is in flight belongs to the parent, and totals start at zero."""
         self._forget_calls()
+        self.tally.forget()
         self.renew_generation()
         self._ids.renew()
         self.totals.renew()
@@ -466,8 +363,6 @@ class Gate:
     def _forget_calls(self) -> None:
         self._open: dict[str, Call] = {}
         self._lost: dict[str, Call] = {}
-        self._pending: deque[Call] = deque()  # finished, but not in the totals yet
-        self._finished: deque[Call] = deque(maxlen=_KEPT)
 
     def _twin(
         self, plan: Plan, emitter: str, ancestor: Call | None, latest: Call | None, now_ns: int
@@ -480,7 +375,7 @@ class Gate:
                 and emitter not in call.emitters
                 and call.id in self._open  # this gate's
                 and now_ns - call.opened_ns <= max_age_ns
-                and _compatible(call.plan.kind, plan.kind)
+                and compatible(call.plan.kind, plan.kind)
                 and (call is ancestor or self._are_siblings(call.emitters[-1], emitter))
             ):
                 return call
@@ -490,7 +385,7 @@ class Gate:
         """Whether a call may go on that has found a budget at its end."""
         if not isinstance(answer, Shortage):
             if isinstance(answer, LooseHold):
-                call.outcome = _loose(answer)
+                call.outcome = past_limits(answer)
             return True
         if not self._swallows(call.emitters[0]):
             self.refuse(call, refusals.refusal_of(answer))
@@ -555,9 +450,9 @@ class Gate:
         """Settle again what was written off as lost; any other call has ended already."""
         if self._lost.pop(call.id, None) is None:
             return
-        self.add_up()  # what was charged before is in the total, which cannot fall
+        self.tally.add_up()  # what was charged before is in the total, which cannot fall
         before, cost_before = call.tokens, call.cost or 0
-        amounts, price = self._planner.amounts, call.plan.price
+        amounts, price = self._planner.amounts, call.plan.shape.budget_price
         charged = amounts(before, price, call.opened_ns)
         call.outcome = call.outcome._replace(
             status=status,
@@ -569,7 +464,7 @@ class Gate:
         used = amounts(after, price, call.opened_ns, requests)
         self.ledger.correct(call.hold, charged, used)
         with self.totals.lock:
-            total = self._total(call)
+            total = self.tally.total_of(call)
             total.input_tokens += max(0, after[0] - before[0])
             total.output_tokens += max(0, after[1] - before[1])
             total.cost += max(0, (call.cost or 0) - cost_before)
@@ -577,8 +472,8 @@ class Gate:
 
     def _finish(self, call: Call) -> None:
         self._pending.append(call)
-        if len(self._pending) >= _BATCH:
-            self.add_up()
+        if len(self._pending) >= BATCH:
+            self.tally.add_up()
         if self.waiters.waiting:
             self.waiters.wake()
         self._emit(call)
@@ -590,53 +485,7 @@ class Gate:
             except Exception as error:  # noqa: BLE001 - a sink must not reach the application
                 self.trouble.note("sink", error, dropped=call.outcome.calls)
 
-    def _add(self, call: Call) -> None:
-        """Under the lock of the totals."""
-        plan, outcome, tokens = call.plan, call.outcome, call.tokens
-        total = plan.total if outcome is PLAIN else self._total(call)
-        total.calls += outcome.calls
-        total.input_tokens += tokens[0]
-        total.output_tokens += tokens[1]
-        if plan.price is not None:
-            rates = plan.price.rates
-            if rates is not None and tokens[2:] == _NO_PARTS:
-                total.cost += tokens[0] * rates.input + tokens[1] * rates.output
-            else:
-                total.cost += call.cost or 0
-        if call.refusal is None:
-            self._finished.append(call)
-            if not outcome.estimated and tokens != NO_TOKENS:
-                recent = plan.recent
-                recent.append(tokens)
-                if not len(recent) % estimates.ENOUGH:
-                    self._planner.learn(plan)
-
-    def _total(self, call: Call) -> Total:
-        decision = call.outcome.decision
-        if decision == "allowed":
-            return call.plan.total
-        return self.totals.of(labels_of(call.plan.kind, decision))
-
 
 def _count(most: object) -> int | None:
     """What an emitter says is the most, if it says it well."""
     return most if type(most) is int and most > 0 else None
-
-
-def _loose(hold: LooseHold) -> Outcome:
-    """Of a call that was let in past the limit of a budget that does not block there."""
-    by_action = {balance.key.budget.action: balance.key.budget for balance in hold.over}
-    shadow = by_action.get("shadow")
-    would_refuse = shadow.label if shadow is not None else None
-    for action, decision in (("degrade", "degraded"), ("warn", "warned")):
-        if action in by_action:
-            budget = by_action[action].label
-            return Outcome(decision=decision, budget=budget, would_refuse=would_refuse)
-    return Outcome(would_refuse=would_refuse) if would_refuse else PLAIN
-
-
-def _compatible(one: Kind, other: Kind) -> bool:
-    """Whether two spans may be of one call; what a span does not say fits anything."""
-    return one.operation == other.operation and (
-        one.model is None or other.model is None or one.model == other.model
-    )

@@ -27,7 +27,8 @@ class Kind(NamedTuple):
             return self.model or ""
         if name == "provider":
             return self.provider or ""
-        return self.scope.get(name, "")
+        value: str = self.scope.get(name, "")
+        return value
 
 
 class Account(NamedTuple):
@@ -92,6 +93,13 @@ class Plan:
         self.span_attributes = _span_attributes(kind.scope)
         self.complete = kind.provider is not None and kind.model is not None
         self.traced = False
+
+
+def compatible(one: Kind, other: Kind) -> bool:
+    """Whether two spans may be of one call; what a span does not say fits anything."""
+    return one.operation == other.operation and (
+        one.model is None or other.model is None or one.model == other.model
+    )
 
 
 def labels_of(kind: Kind, decision: str) -> Labels:

@@ -20,12 +20,13 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from otel_atm.ledger.grants import Bucket
 
 _MAGIC: Final = b"ATMCELL1"
 _FIRST_SIZE: Final = 512  # a page
+_Line = list[Any]  # of names: [cell, birth, epoch, *bucket], or [cell]
 #: Cell 0 is nobody's: what has no cell yet may write there.
 SCRATCH: Final = 0
 
@@ -166,24 +167,23 @@ class _Names:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._live: dict[int, list[object]] = {}
+        self._live: dict[int, _Line] = {}
         self._lines = self._end = 0
         self._descriptor = self._open(path)
 
     def _open(self, path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
-    def add(self, *lines: list[object]) -> None:
+    def add(self, *lines: _Line) -> None:
         if self._lines > 1_000 and self._lines > 4 * len(self._live):
             self._rewrite()
         self._end += self._write(self._descriptor, lines, self._end)
         self._take(lines)
 
-    def _take(self, lines: Sequence[list[object]]) -> None:
+    def _take(self, lines: Sequence[_Line]) -> None:
         self._lines += len(lines)
         for line in lines:
             cell = line[0]
-            assert isinstance(cell, int)
             if len(line) == 1:
                 self._live.pop(cell, None)
             else:
@@ -204,7 +204,7 @@ class _Names:
         self._descriptor, self._end, self._lines = descriptor, end, len(self._live)
 
     @staticmethod
-    def _write(descriptor: int, lines: Sequence[list[object]], at: int) -> int:
+    def _write(descriptor: int, lines: Sequence[_Line], at: int) -> int:
         data = "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines).encode()
         try:
             if os.pwrite(descriptor, data, at) == len(data):
@@ -278,7 +278,7 @@ def _lock_of_dead(path: Path) -> int | None:
 def _read(path: Path) -> list[Remains]:
     data = path.read_bytes()
     cells = memoryview(data[8 : len(data) - len(data) % 8]).cast("q")
-    names: dict[int, list[object]] = {}
+    names: dict[int, _Line] = {}
     for text in _complete_lines(path.with_suffix(".names")):
         line = json.loads(text)
         if len(line) == 1:
@@ -286,7 +286,7 @@ def _read(path: Path) -> list[Remains]:
         else:
             names[line[0]] = line
     return [
-        Remains(Bucket(*bucket), birth, epoch, cells[cell])  # type: ignore[misc, arg-type]
+        Remains(Bucket(*bucket), birth, epoch, cells[cell])
         for cell, birth, epoch, *bucket in names.values()
     ]
 

@@ -29,6 +29,7 @@ class Desk:
         values: the cells; see `Cells`.
         live: accounts that may have something to tell or to give back.
         crossings: alerts that the store has told us to tell.
+        turned: claims have to look up their accounts again.
         now_ns: the latest time that anybody has given, since the Unix epoch.
         down_until: when the store may be asked again, after it failed; in seconds.
     """
@@ -55,6 +56,7 @@ class Desk:
         self.cells: Cells | None = None
         self.values = _no_cells()
         self.down_until = 0.0
+        self.turned = False
         self._generation = self.store.generation
 
     # Accounts; all these need `lock` --------------------------------------------------------------
@@ -128,6 +130,9 @@ class Desk:
         self.live.pop(account, None)
         self.close(account)
         disown([account])
+        if not account.is_over:
+            account.page.book.forget(account.values)
+            self.turned = True
 
     def everything(self) -> list[LeasedAccount]:
         """Accounts that may have a cell, besides those in books."""
@@ -195,8 +200,7 @@ class Desk:
         book = account.page.book
         if not account.is_over and book.exempted.get(account.values, 0) != until_ns:
             book.exempt(account.values, until_ns)
-            if until_ns:
-                account.credit = MOST
+            self.turned = True
 
     def _begin_epoch(self, account: LeasedAccount, epoch: int) -> None:
         account.epoch = epoch

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -29,7 +28,6 @@ from otel_atm.ledger.refill import Line, Refill
 from otel_atm.ledger.ticker import Ticker
 from otel_atm.ledger.upkeep import Upkeep
 from otel_atm.trouble import Trouble
-from otel_atm.window import Period
 
 #: For how many seconds a new ledger waits for its store; calls never wait that long.
 _OPENING_S: Final = 2.0
@@ -164,12 +162,19 @@ class LeasedLedger(MemoryLedger):
 
     def _lines(self, claim: MemoryClaim, now_ns: int) -> list[Line]:
         """What a claim asks for, in the current windows; needs the lock."""
+        self._take_turn()
         if now_ns >= claim.until_ns or claim.turn != self._turn:
             self._renew(claim, now_ns)
         return [
             (account, unit, amount, line.exact)
             for (account, unit, amount), line in zip(claim.held, claim.lines, strict=True)
         ]
+
+    def _take_turn(self) -> None:
+        """Have claims look up their accounts again, if the store has said so; needs the lock."""
+        if self._desk.turned:
+            self._desk.turned = False
+            self._turn += 1
 
     def _take_back(self, held: Hold, stop: Account) -> None:
         for account, _, amount in held:
@@ -347,8 +352,9 @@ class LeasedLedger(MemoryLedger):
 
     def tick(self) -> None:
         """Ask for more, give back, report, bury the dead: whatever is due; every 25 ms or so."""
-        if self._upkeep.tick():
-            self._turn += 1  # the store said something about who is exempt, or of a new epoch
+        self._upkeep.tick()
+        with self._lock:
+            self._take_turn()
         if self._tell_stop and self._upkeep.stopped != self._stopped:
             self._stopped = self._upkeep.stopped
             for tell in self._tell_stop:

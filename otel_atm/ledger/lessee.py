@@ -145,6 +145,8 @@ class LeasedAccount(Account):
         after = self.spent + amount
         if after <= self.credit or after <= self.loose:
             return False
+        if self.alone and self.fit(amount, exact=exact) is not None:
+            return False
         return not self.denial.holds(self, amount, now, exact=exact)
 
     # Messages -----------------------------------------------------------------------------------

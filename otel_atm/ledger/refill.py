@@ -175,15 +175,10 @@ class _Call:
             unbacked: accounts that hold whatever they are asked for.
         """
         free = unbacked or set()
-        fits = [
-            (account, unit, amount, exact)
-            + (
-                (amount, False)
-                if account in free
-                else account.fit(amount, exact=exact) or (-1, False),
-            )
-            for account, unit, amount, exact in self._lines_of()
-        ]
+        fits = []
+        for account, unit, amount, exact in self._lines_of():
+            fit = (amount, False) if account in free else account.fit(amount, exact=exact)
+            fits.append((account, unit, amount, exact, fit or (-1, False)))
         refused = [
             account.shortage(amount, exact=exact, now_ns=self.now_ns)
             for account, _, amount, exact, (held, _) in fits

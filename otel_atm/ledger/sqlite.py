@@ -184,7 +184,8 @@ class SqliteStore:
         place, row = self._find(db, ask.bucket, ask.node, ask.cap, ask.about, ask.gone_ns)
         cap, epoch, granted, spent, settled, spare, extra, told, *leased = row
         lease = Lease(*leased) if leased[0] is not None else Lease()
-        others, slots = Sums(granted, spent, settled).with_(lease, -1), ()
+        others = Sums(granted, spent, settled).with_(lease, -1)
+        slots: tuple[tuple[int, int], ...] = ()
         levels = json.loads(told) if told != "[]" else []
         if ask.bucket.length_ns:
             before, extra, levels, slots = self._other_slots(db, ask.bucket, place, extra, levels)

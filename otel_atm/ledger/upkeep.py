@@ -48,8 +48,8 @@ class Upkeep:
         self._changed: set[int] = set()
         self._swept_at = self._desk.mono()
 
-    def tick(self) -> bool:
-        """Whatever is due; whether claims have to look up their accounts again."""
+    def tick(self) -> None:
+        """Whatever is due."""
         desk = self._desk
         try:
             bell = desk.store.bell
@@ -58,7 +58,7 @@ class Upkeep:
             self._hungry |= hungry
             self._changed |= changed
             if desk.rests():
-                return False
+                return
             if self._tend():
                 self._hungry, self._changed = set(), set()
             if bell.take_turn(BURY_NS):
@@ -66,7 +66,6 @@ class Upkeep:
             self._sweep()
         except LedgerError as error:
             desk.fail(error)
-        return bool(changed)
 
     def _sweep(self) -> None:
         desk, now = self._desk, self._desk.mono()
@@ -98,7 +97,7 @@ class Upkeep:
         return letters
 
     def _what_is_due(self, account: LeasedAccount, now: float) -> str:
-        """ "give back", "report", "top up" or nothing; forgets who has nothing more to tell."""
+        """Say "give back", "report", "top up" or nothing; forget who has nothing more to tell."""
         desk, mark = self._desk, mark_of(account.bucket)
         try:
             desk.open(account)

@@ -6,12 +6,13 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import fsum
 from typing import Final
 
 import click
 
 from otel_atm.charts.rows import Refusals, Totals, UserModel
-from otel_atm.charts.table import Cell, table, without_repeats
+from otel_atm.charts.table import Cell, money, table, without_repeats
 from otel_atm.report.reading import Report
 
 #: Lines of a table at most; the rest is summed in one line more.
@@ -58,8 +59,16 @@ def _totals(totals: Totals, when: str) -> str:
             f"{totals.cache_read_tokens:,} read from a cache, "
             f"{totals.reasoning_tokens:,} reasoning; {estimated:.1f} % estimated"
         ),
+        "cost": _cost(totals),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
+
+
+def _cost(totals: Totals) -> str:
+    if totals.cost_usd is None:
+        return "not known: no price is known of these models"
+    unpriced = f"{totals.unpriced_tokens:,} tokens of models whose price is not known"
+    return f"{money(totals.cost_usd)} USD" + (f"; {unpriced}" if totals.unpriced_tokens else "")
 
 
 def _by_user_model(rows: Sequence[UserModel], width: int) -> str:
@@ -70,11 +79,12 @@ def _by_user_model(rows: Sequence[UserModel], width: int) -> str:
     rest = [row for row in rows if row not in shown]
     if rest:
         lines.append([f"{len(rest):,} more", "", "", *_amounts(rest)])
-    titles = ["team", "user", "model", "calls", "refused", "in", "cached", "out", "tokens"]
+    titles = ["team", "user", "model", "calls", "refused", "in", "cached", "out", "tokens", "USD"]
     return table(titles, lines, footer=["all", "", "", *_amounts(rows)], width=width)
 
 
 def _amounts(rows: Sequence[UserModel]) -> list[Cell]:
+    costs = [row.cost_usd for row in rows if row.cost_usd is not None]
     return [
         sum(row.calls for row in rows),
         sum(row.refused for row in rows),
@@ -82,6 +92,7 @@ def _amounts(rows: Sequence[UserModel]) -> list[Cell]:
         sum(row.cache_read_tokens for row in rows),
         sum(row.output_tokens for row in rows),
         sum(row.total_tokens for row in rows),
+        fsum(costs) if costs else None,
     ]
 
 

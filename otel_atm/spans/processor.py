@@ -281,7 +281,8 @@ class GateProcessor(SpanProcessor):
         if tokens is None or found is None or parent_id in self._spans:
             return
         plan, emitter = found
-        if self._gate.is_told(plan.kind, name, tokens, span.start_time or 0, span.end_time or 0):
+        times = span.start_time or 0, span.end_time or 0
+        if self._gate.tally.is_told(plan.kind, name, tokens, *times):
             return
         call = self._gate.charge(plan, _SOURCE, name, trace_id, span_id)
         if span.end_time and span.start_time:

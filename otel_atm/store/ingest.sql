@@ -12,7 +12,8 @@ from read_csv(
         'head': 'varchar', 'text': 'varchar', 'ts_ns': 'bigint', 'trace_high': 'ubigint',
         'trace_low': 'ubigint', 'span': 'ubigint', 'duration_us': 'bigint', 'ttft_us': 'bigint',
         'first_tokens': 'varchar', 'output_tokens': 'bigint', 'cache_read_tokens': 'bigint',
-        'cache_write_tokens': 'bigint', 'last_tokens': 'varchar', 'last': 'varchar'
+        'cache_write_tokens': 'bigint', 'last_tokens': 'varchar', 'cost': 'varchar',
+        'last': 'varchar'
     }
 );
 
@@ -23,29 +24,55 @@ with heads as (
         "user_id": "VARCHAR", "session_id": "VARCHAR", "provider": "VARCHAR", "model": "VARCHAR",
         "operation": "VARCHAR", "status": "VARCHAR", "decision": "VARCHAR", "budget": "VARCHAR",
         "calls": "BIGINT", "attempts": "BIGINT", "estimated": "BOOLEAN", "revision": "INTEGER",
-        "source": "VARCHAR", "tags": ["VARCHAR"], "attributes": "JSON"
+        "source": "VARCHAR", "tags": ["VARCHAR"], "attributes": "JSON",
+        "price_version": "VARCHAR", "rates": ["HUGEINT"]
     }'))
     from lines
     where ts_ns is null and json_valid(text)
+),
+rows as (
+    select
+        * exclude (text, first_tokens, last_tokens, cost),
+        text as event_id,
+        substr(first_tokens, 2)::bigint as input_tokens,  -- behind its bracket
+        rtrim(last_tokens, ']')::bigint as reasoning_tokens,
+        -- What was read from and written to a cache, and what is reasoning, as far as it can be.
+        least(cache_read_tokens, input_tokens) as from_cache,
+        least(cache_write_tokens, input_tokens - from_cache) as to_cache,
+        least(reasoning_tokens, output_tokens) as thought,
+        if(last is null, null, cost)::hugeint as cost
+    from lines
+    -- Rows that were written before there were prices end one element sooner.
+    where last = '0]' or (last is null and cost = '0]')
+),
+costs as (
+    select
+        rows.* exclude (from_cache, to_cache, thought, cost), heads.* exclude (filename, head, rates),
+        -- In pico-USD; rates are for input, cache read, cache write, output and reasoning.
+        coalesce(
+            cost,
+            (input_tokens - from_cache - to_cache) * rates[1] + from_cache * rates[2]
+                + to_cache * rates[3] + (output_tokens - thought) * rates[4] + thought * rates[5]
+        ) as pico
+    from rows join heads using (filename, head)
 )
 select
-    lines.text as event_id,
+    event_id,
     make_timestamp(ts_ns // 1000) as ts,
     case when trace_high > 0 or trace_low > 0
         then format('{:016x}{:016x}', trace_high, trace_low) end as trace_id,
     case when span > 0 then format('{:016x}', span) end as span_id,
     duration_us, ttft_us, service, app, env, team, user_id, session_id,
     provider, model, operation, status, decision, budget, calls, attempts,
-    substr(first_tokens, 2)::bigint as input_tokens,  -- behind its bracket
-    output_tokens, cache_read_tokens, cache_write_tokens,
-    rtrim(last_tokens, ']')::bigint as reasoning_tokens,
+    input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
     input_tokens + output_tokens as total_tokens,
-    null::double as cost_usd,
-    null::varchar as price_version,
-    estimated, source, tags, attributes::variant as attributes, revision
-from lines join heads using (filename, head)
-where last = '0]'
-qualify row_number() over (partition by lines.text order by revision desc) = 1;
+    -- The nearest double: a cast of more than 53 bits and a division would round twice.
+    case when pico < 9007199254740992 then pico::double / 1e12
+        else (pico // 1000000000000 || '.' || lpad((pico % 1000000000000)::varchar, 12, '0'))::double
+    end as cost_usd,
+    price_version, estimated, source, tags, attributes::variant as attributes, revision
+from costs
+qualify row_number() over (partition by event_id order by revision desc) = 1;
 
 set variable first_ts = (select min(ts) from incoming);
 

@@ -11,7 +11,10 @@ A segment holds two kinds of lines. A head says, once, all that many rows have i
 and a row says the rest, as a JSON array that DuckDB reads as a line of CSV. Its last element is
 always 0, so that a line cut off by a full disk is not taken for a row::
 
-    [7,"0193…",1700000000000000000,4711,815,42,120000,null,[900,210,0,0,0],0]
+    [7,"0193…",1700000000000000000,4711,815,42,120000,null,[900,210,0,0,0],null,0]
+
+A head has the model's rates, from which the drain works out what its rows cost. Where rates do not
+tell (see `otel_atm.price.Price`), the element before the last is the cost, in pico-USD, as a text.
 """
 
 from __future__ import annotations
@@ -104,6 +107,7 @@ class Spool:
                     segment = self._segment or self._begin()
                     head = segment.heads.get(key)
                     number = next(segment.numbers) if head is None else head
+                    price = plan.price
                     row = orjson.dumps(
                         (
                             number,
@@ -115,6 +119,7 @@ class Spool:
                             call.duration_us,
                             call.ttft_us,
                             call.tokens,
+                            None if price is None or price.rates else str(call.cost),
                             0,
                         ),
                         option=orjson.OPT_APPEND_NEWLINE,
@@ -176,7 +181,7 @@ class Spool:
 
 
 def _head_line(number: int, call: Call) -> bytes:
-    outcome = call.outcome
+    outcome, price = call.outcome, call.plan.price
     head = _dumps(
         {
             **call.texts(),
@@ -190,6 +195,8 @@ def _head_line(number: int, call: Call) -> bytes:
             "source": call.source,
             "tags": call.tags(),
             "attributes": call.attributes(),
+            "price_version": price and price.version,
+            "rates": price and price.rates,
         }
     )
     return b'[%d,"%b"\n' % (number, head.replace(b'"', b'""'))

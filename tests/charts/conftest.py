@@ -12,15 +12,15 @@ import otel_atm
 from otel_atm import Reader
 
 # ts, team, user, model, decision, status, budget, calls, input, output, cache_read, cache_write,
-# reasoning, estimated, duration_us, ttft_us
+# reasoning, estimated, cost_usd, duration_us, ttft_us
 ROWS = """
-('10:00:05', 'ml',  'ann', 'gpt-5',  'allowed', 'ok',    null, 1, 100, 50, 40, 10, 20, false, 1000, null),
-('10:00:20', 'ml',  'ann', 'gpt-5',  'allowed', 'ok',    null, 1, 200, 60,  0,  0,  0, false, 3000,  500),
-('10:01:10', 'ml',  'ben', 'haiku',  'allowed', 'error', null, 1,  10,  0,  0,  0,  0, true,  9000, null),
-('10:01:30', 'ml',  'ann', 'gpt-5',  'refused', 'error', 'B1', 3,   0,  0,  0,  0,  0, false, null, null),
-('10:02:00', 'ops', 'cid', 'haiku',  'allowed', 'ok',    null, 1,   7,  3,  0,  0,  0, false, 2000, null),
-('10:59:59', 'ops', 'cid', 'haiku',  'refused', 'error', 'B2', 1,   0,  0,  0,  0,  0, false, null, null),
-('11:00:00', null,  null,  null,     'allowed', 'ok',    null, 1,   5,  5,  0,  0,  0, true,  null, null)
+('10:00:05', 'ml',  'ann', 'gpt-5',  'allowed', 'ok',    null, 1, 100, 50, 40, 10, 20, false, 0.5 , 1000, null),
+('10:00:20', 'ml',  'ann', 'gpt-5',  'allowed', 'ok',    null, 1, 200, 60,  0,  0,  0, false, 0.25, 3000,  500),
+('10:01:10', 'ml',  'ben', 'haiku',  'allowed', 'error', null, 1,  10,  0,  0,  0,  0, true, null,  9000, null),
+('10:01:30', 'ml',  'ann', 'gpt-5',  'refused', 'error', 'B1', 3,   0,  0,  0,  0,  0, false, 0   , null, null),
+('10:02:00', 'ops', 'cid', 'haiku',  'allowed', 'ok',    null, 1,   7,  3,  0,  0,  0, false, null, 2000, null),
+('10:59:59', 'ops', 'cid', 'haiku',  'refused', 'error', 'B2', 1,   0,  0,  0,  0,  0, false, null, null, null),
+('11:00:00', null,  null,  null,     'allowed', 'ok',    null, 1,   5,  5,  0,  0,  0, true, null,  null, null)
 """  # noqa: E501 - a row a line
 
 FILL = f"""
@@ -33,7 +33,8 @@ select
     'span' as source, [] as tags, 0 as revision
 from (values {ROWS}) as given(
     ts, team, user_id, model, decision, status, budget, calls, input_tokens, output_tokens,
-    cache_read_tokens, cache_write_tokens, reasoning_tokens, estimated, duration_us, ttft_us
+    cache_read_tokens, cache_write_tokens, reasoning_tokens, estimated, cost_usd,
+    duration_us, ttft_us
 )
 """
 ROLL_UP = """
@@ -41,7 +42,7 @@ insert into usage_1m_changes by name
 select
     date_trunc('minute', ts) as bucket, team, user_id, model, status, decision,
     calls, attempts, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-    reasoning_tokens, total_tokens
+    reasoning_tokens, total_tokens, cost_usd
 from usage_events
 """
 

@@ -22,7 +22,7 @@ def bars(figure: go.Figure) -> dict[str, tuple[list[Any], list[Any]]]:
 
 
 def user(name: str | None, model: str | None, total: int, refused: int = 0) -> UserModel:
-    return UserModel("ml", name, model, 1, refused, total, 0, 0, total, 0)
+    return UserModel("ml", name, model, 1, refused, total, 0, 0, total, 0, None)
 
 
 def test_time_is_stacked_by_model_in_one_order_with_bars_as_wide_as_their_bucket() -> None:
@@ -101,7 +101,9 @@ def test_latency_goes_from_the_median_to_the_95th_percentile() -> None:
 
 
 def test_the_headline_keeps_every_digit_below_a_million_and_shows_the_estimated_share() -> None:
-    totals = Totals(15_234, 7, 0, 2_000_000, 500, 0, 0, 0, 2_000_500, 200_050, 3, TEN, ELEVEN)
+    totals = Totals(
+        15_234, 7, 0, 2_000_000, 500, 0, 0, 0, 2_000_500, 200_050, 7.5, 0, 3, TEN, ELEVEN
+    )
     shown = {
         trace.title.text: (trace.value, trace.number.valueformat)
         for trace in figures.headline(totals).data
@@ -112,6 +114,7 @@ def test_the_headline_keeps_every_digit_below_a_million_and_shows_the_estimated_
         "tokens in": (2_000_000, ".3~s"),
         "tokens out": (500, ",d"),
         "tokens estimated": (0.1, ".1%"),
+        "USD": (7.5, ",.2f"),
     }
 
 
@@ -132,7 +135,7 @@ def test_a_figure_of_nothing_says_so(figure: go.Figure, reason: str) -> None:
 
 
 def test_the_headline_of_nothing_is_zeros() -> None:
-    figure = figures.headline(Totals(*[0] * 11, None, None))
+    figure = figures.headline(Totals(*[0] * 10, None, 0, 0, None, None))
     assert [trace.value for trace in figure.data] == [0, 0, 0, 0, 0]
 
 

@@ -32,6 +32,8 @@ def test_totals_count_refused_calls_apart_and_their_storms_whole(known: Reader) 
         reasoning_tokens=20,
         total_tokens=440,
         estimated_tokens=20,
+        cost_usd=0.75,
+        unpriced_tokens=30,
         users=3,
         first_ts=at("10:00:05"),
         last_ts=at("11:00:00"),
@@ -40,10 +42,10 @@ def test_totals_count_refused_calls_apart_and_their_storms_whole(known: Reader) 
 
 def test_users_and_models_come_in_the_order_of_the_alphabet_nobody_last(known: Reader) -> None:
     assert queries.by_user_model(known) == [
-        UserModel("ml", "ann", "gpt-5", 2, 3, 300, 110, 40, 410, 0),
-        UserModel("ml", "ben", "haiku", 1, 0, 10, 0, 0, 10, 10),
-        UserModel("ops", "cid", "haiku", 1, 1, 7, 3, 0, 10, 0),
-        UserModel(None, None, None, 1, 0, 5, 5, 0, 10, 10),
+        UserModel("ml", "ann", "gpt-5", 2, 3, 300, 110, 40, 410, 0, 0.75),
+        UserModel("ml", "ben", "haiku", 1, 0, 10, 0, 0, 10, 10, None),
+        UserModel("ops", "cid", "haiku", 1, 1, 7, 3, 0, 10, 0, None),
+        UserModel(None, None, None, 1, 0, 5, 5, 0, 10, 10, None),
     ]
 
 
@@ -121,7 +123,7 @@ def test_a_moment_with_a_zone_means_the_same_instant(known: Reader) -> None:
 
 
 def test_nothing_answers_with_nothing(empty: Reader) -> None:
-    assert queries.totals(empty) == Totals(*[0] * 11, None, None)
+    assert queries.totals(empty) == Totals(*[0] * 10, None, 0, 0, None, None)
     assert queries.by_user_model(empty) == []
     assert queries.tokens_over_time(empty, 60) == []
     assert queries.tokens_over_time(empty, 1) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_atm.charts.table import columns_of, printable, table, without_repeats
+from otel_atm.charts.table import Cell, columns_of, printable, table, without_repeats
 
 
 def test_numbers_stand_on_the_right_with_separators_and_a_footer_below() -> None:
@@ -61,7 +61,17 @@ def test_what_repeats_is_left_out_from_the_left_only() -> None:
     ]
 
 
-CELLS = st.one_of(st.none(), st.integers(0, 10**9), st.text(max_size=40))
+def test_money_is_shown_to_the_hundredth_of_a_cent() -> None:
+    drawn = table(["user", "USD"], [["ann", 1234.5], ["ben", 0.00001], ["cid", 0.0], ["dan", None]])
+    assert drawn.splitlines()[2:] == [
+        "ann   1,234.5000",
+        "ben      <0.0001",
+        "cid       0.0000",
+        "dan            –",
+    ]
+
+
+CELLS = st.one_of(st.none(), st.integers(0, 10**9), st.floats(0, 10**6), st.text(max_size=40))
 
 
 @given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60), st.integers(0, 10**6))))
@@ -71,5 +81,5 @@ def test_every_line_fits(rows: list[tuple[str, str, int]]) -> None:
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
-def test_every_row_is_one_line(rows: list[tuple[str | int | None, str | int | None]]) -> None:
+def test_every_row_is_one_line(rows: list[tuple[Cell, Cell]]) -> None:
     assert len(table(["one", "two"], rows).split("\n")) == 2 + len(rows)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from time import time_ns
 from typing import NamedTuple
 
 import duckdb
@@ -20,6 +21,7 @@ from otel_atm.cli import main
 from otel_atm.demo import provider as stand_in
 from otel_atm.demo.agent import _FOUND, _INSTRUCTIONS
 from otel_atm.demo.cast import BUDGETS, CAST
+from otel_atm.pricing import Prices, usd
 from otel_atm.testing import ProviderServer, Tokens
 from tests.charts.conftest import FILL, ROLL_UP, make_file
 from tests.cli.conftest import Run
@@ -70,6 +72,22 @@ def test_the_file_holds_what_the_provider_told(demo: Demo) -> None:
     told = demo.told
     assert sums == (told.input, told.output, told.cache_read, 0, told.reasoning, 0)
     assert min(told.cache_read, told.reasoning) > 0
+
+
+def test_what_it_cost_is_the_price_of_what_the_provider_told(demo: Demo) -> None:
+    rows = demo.db.sql(
+        "select provider, model, sum(input_tokens)::bigint, sum(output_tokens)::bigint, "
+        "sum(cache_read_tokens)::bigint, sum(reasoning_tokens)::bigint, sum(cost_usd), "
+        "min(price_version) from usage_events group by all"
+    ).fetchall()
+    prices, now_ns = Prices(), time_ns()
+    for provider, model, given, made, read, reasoning, cost, version in rows:
+        price = prices.find(provider, model, now_ns)
+        assert price is not None
+        wanted = usd(price.cost((given, made, read, 0, reasoning), now_ns))
+        assert (cost, version) == (pytest.approx(wanted), price.version)
+    total = sum(cost for *_, cost, _ in rows)
+    assert f"  cost      {total:.4f} USD\n" in demo.result.stdout
 
 
 def test_a_user_and_a_team_run_out_and_the_others_go_on(demo: Demo) -> None:

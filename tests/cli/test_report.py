@@ -25,16 +25,17 @@ Totals
   calls     5 sent, 1 of them failed; 4 refused before sending
   tokens    440 = 322 in + 118 out
   of these  40 read from a cache, 20 reasoning; 4.5 % estimated
+  cost      0.7500 USD; 30 tokens of models whose price is not known
 
 By user and model
-  team  user  model  calls  refused   in  cached  out  tokens
-  ───────────────────────────────────────────────────────────
-  ml    ann   gpt-5      2        3  300      40  110     410
-        ben   haiku      1        0   10       0    0      10
-  ops   cid   haiku      1        1    7       0    3      10
-  –     –     –          1        0    5       0    5      10
-  ───────────────────────────────────────────────────────────
-  all                    5        4  322      40  118     440
+  team  user  model  calls  refused   in  cached  out  tokens     USD
+  ───────────────────────────────────────────────────────────────────
+  ml    ann   gpt-5      2        3  300      40  110     410  0.7500
+        ben   haiku      1        0   10       0    0      10       –
+  ops   cid   haiku      1        1    7       0    3      10       –
+  –     –     –          1        0    5       0    5      10       –
+  ───────────────────────────────────────────────────────────────────
+  all                    5        4  322      40  118     440  0.7500
 
 Refused before sending
   budget  team  user  refused  last, UTC
@@ -73,6 +74,8 @@ def test_json_has_the_same_under_keys_that_stay(run: Run, file: Path) -> None:
         "reasoning_tokens": 20,
         "total_tokens": 440,
         "estimated_tokens": 20,
+        "cost_usd": 0.75,
+        "unpriced_tokens": 30,
         "users": 3,
         "first_ts": "2026-01-01T10:00:05Z",
         "last_ts": "2026-01-01T11:00:00Z",
@@ -88,6 +91,7 @@ def test_json_has_the_same_under_keys_that_stay(run: Run, file: Path) -> None:
         "cache_read_tokens": 40,
         "total_tokens": 410,
         "estimated_tokens": 0,
+        "cost_usd": 0.75,
     }
     assert said["refusals"][1] == {
         "budget": "B2",
@@ -147,13 +151,13 @@ def test_a_folder_is_an_error_of_usage(run: Run, tmp_path: Path) -> None:
 
 def test_a_long_table_ends_with_the_sum_of_the_rest() -> None:
     moment = datetime(2026, 1, 1)
-    users = [UserModel("ml", f"u{n:03d}", "m", 1, 0, n, 0, 0, n, 0) for n in range(100)]
+    users = [UserModel("ml", f"u{n:03d}", "m", 1, 0, n, 0, 0, n, 0, 0.5) for n in range(100)]
     refused = [Refusals("B", "ml", f"u{n:03d}", 2, moment) for n in range(50)]
-    totals = Totals(100, 100, 0, 4950, 0, 0, 0, 0, 4950, 0, 100, moment, moment)
+    totals = Totals(100, 100, 0, 4950, 0, 0, 0, 0, 4950, 0, 50.0, 0, 100, moment, moment)
     lines = render(Report("x", totals, users, refused)).splitlines()
     more = [line.split() for line in lines if " more" in line]
     assert more == [
-        ["60", "more", "60", "0", "1,770", "0", "0", "1,770"],
+        ["60", "more", "60", "0", "1,770", "0", "0", "1,770", "30.0000"],
         ["10", "more", "20"],
     ]
     assert any(line.split()[:3] == ["u099", "m", "1"] for line in lines)  # the heaviest is there
@@ -169,14 +173,24 @@ def test_a_long_table_ends_with_the_sum_of_the_rest() -> None:
 )
 def test_it_says_how_long_it_covers(length: timedelta, said: str) -> None:
     first = datetime(2026, 1, 1)
-    totals = Totals(1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, first, first + length)
+    totals = Totals(1, 0, 0, 1, 0, 0, 0, 0, 1, 0, None, 1, 1, first, first + length)
     assert said in render(Report("x", totals, [], []))
+
+
+def test_it_says_when_no_price_is_known() -> None:
+    moment = datetime(2026, 1, 1)
+    users = [UserModel("ml", "ann", "own", 1, 0, 1, 0, 0, 1, 0, None)]
+    totals = Totals(1, 0, 0, 1, 0, 0, 0, 0, 1, 0, None, 1, 1, moment, moment)
+    lines = render(Report("x", totals, users, [])).splitlines()
+    assert "  cost      not known: no price is known of these models" in lines
+    rows = [line.split() for line in lines if line.startswith(("  ml ", "  all "))]
+    assert [row[-1] for row in rows] == ["–", "–"]
 
 
 def test_it_fits_a_narrow_terminal() -> None:
     moment = datetime(2026, 1, 1)
-    users = [UserModel("t" * 40, "u" * 40, "m" * 40, 1, 0, 1, 1, 0, 2, 0)]
-    totals = Totals(1, 0, 0, 1, 1, 0, 0, 0, 2, 0, 1, moment, moment)
+    users = [UserModel("t" * 40, "u" * 40, "m" * 40, 1, 0, 1, 1, 0, 2, 0, 0.00001)]
+    totals = Totals(1, 0, 0, 1, 1, 0, 0, 0, 2, 0, 0.00001, 0, 1, moment, moment)
     text = render(Report("x", totals, users, []), width=80)
     assert max(map(len, text.splitlines())) <= 80
 

@@ -73,12 +73,12 @@ class Payer:
             call = self.gate.charge(self.plan, "span", "openai")
             self.gate.settle(call, (cost // 2, cost - cost // 2, 0, 0, 0))
         budgets = self.gate.budgets
-        self.gate.reset(budgets[0].label, {})
+        self.gate.oversight.reset(budgets[0].label, {})
 
     @property
     def spent(self) -> int:
-        assert [status.held for status in self.gate.statuses()] == [0]
-        assert [status.used for status in self.gate.statuses()] == [sum(self.costs)]
+        assert [status.held for status in self.gate.oversight.statuses()] == [0]
+        assert [status.used for status in self.gate.oversight.statuses()] == [sum(self.costs)]
         return sum(self.costs)
 
 

@@ -70,7 +70,7 @@ class Bench:
     @property
     def totals(self) -> dict[Labels | None, tuple[int, int, int]]:
         """Labels → (calls, input, output)."""
-        self.gate.add_up()
+        self.gate.tally.add_up()
         return {
             labels: (total.calls, total.input_tokens, total.output_tokens)
             for labels, total in self.gate.totals.all()
@@ -314,6 +314,7 @@ class TestRefusal:
             "limit": 250,
             "resets_at": datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
             "retry_after_s": 47.5,
+            "reason": None,
             "window": "minute",
         }
 
@@ -575,7 +576,7 @@ class TestCharge:
             "start_ns": now_ns - 1_000_000_000,
             "end_ns": now_ns + 1_000_000_000,
         }
-        return bench.gate.is_told(**{**facts, **different})
+        return bench.gate.tally.is_told(**{**facts, **different})
 
     def test_a_call_that_another_emitter_told_is_known(self, bench: Bench) -> None:
         bench.spend(USED)
@@ -640,9 +641,7 @@ class TestSinks:
             raise RuntimeError("the prompt was: SECRET")
 
         sinks = [broken, lambda call: rows.append(call.event().total_tokens)]
-        gate = Gate(
-            read_budgets(["10 tokens / day"]), MemoryLedger(), clock=clock, sinks=sinks
-        )
+        gate = Gate(read_budgets(["10 tokens / day"]), MemoryLedger(), clock=clock, sinks=sinks)
         gate.settle(gate.begin(gate.plan(kind()), "span", "openai"), USED)
         assert gate.begin(gate.plan(kind()), "span", "openai").refusal is not None
         assert rows == [18, 0]

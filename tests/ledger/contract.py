@@ -416,6 +416,240 @@ class LedgerContract:
         book.spend(by_request, 900)
         assert book.amounts == {("all",): (1, 0)}
 
+    # Rolling windows ------------------------------------------------------------------------
+
+    ROLLING = "300 tokens / rolling minute"
+
+    def test_a_rolling_window_has_no_edge_to_spend_twice_at(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        accounts = book.open(self.ROLLING)
+        clock.advance(59)
+        book.spend(accounts, 300)
+        for seconds in (1, 29, 29):
+            clock.advance(seconds)
+            book.refuse(accounts, 1)
+        clock.advance(4)  # and a slot more, since slots count as a whole
+        book.spend(accounts, 300)
+
+    def test_it_gives_back_what_was_spent_first_first(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        accounts = book.open(self.ROLLING)
+        book.spend(accounts, 100)
+        clock.advance(30)
+        book.spend(accounts, 200)
+        shortage = book.refuse(accounts, 50)
+        assert (shortage.balance.used, shortage.retry_ns) == (300, ManualClock()() + 62 * SECOND_NS)
+        clock.advance(32)
+        book.admit(accounts, 100)
+        assert book.amounts == {(key(self.ROLLING).budget.label,): (200, 100)}
+
+    def test_a_call_that_ends_late_counts_when_it_was_admitted(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        accounts = book.open(self.ROLLING)
+        early, later = book.admit(accounts, 100), book.admit(accounts, 100)
+        clock.advance(40)
+        book.spend(accounts, 50)
+        book.settle(early, 20)
+        assert book.amounts == {(key(self.ROLLING).budget.label,): (70, 100)}
+        book.admit(accounts, 130)
+        clock.advance(30)
+        book.settle(later, 300)  # long gone
+        assert book.amounts == {(key(self.ROLLING).budget.label,): (50, 130)}
+
+    def test_its_payers_are_forgotten_when_nothing_of_them_counts(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        per_user = Budget(self.ROLLING + " per user")
+        for number in range(50):
+            book.spend(book.open(per_user, user=f"user{number}"), 1)
+        for _ in range(6):
+            clock.advance(MINUTE)
+            book.spend(book.open(per_user, user="ann"), 1)
+        assert len(book.ledger.balances(clock())) < 5
+
+    # Windows that are no time ---------------------------------------------------------------
+
+    def test_a_lifetime_never_ends(self, book: Book, clock: ManualClock) -> None:
+        accounts = book.open("100 tokens / lifetime")
+        book.spend(accounts, 100)
+        clock.advance(400 * DAY_S)
+        assert book.refuse(accounts, 1).retry_ns is None
+
+    def test_each_call_has_a_budget_per_call_for_itself(self, book: Book) -> None:
+        accounts = book.open("100 tokens / call")
+        book.admit(accounts, 80)
+        book.admit(accounts, 100)
+        shortage = book.refuse(accounts, 101, exact=True)
+        assert (shortage.balance.used, shortage.balance.held, shortage.retry_ns) == (0, 0, None)
+
+    # Known amounts --------------------------------------------------------------------------
+
+    def test_a_known_amount_fits_or_is_refused(self, book: Book) -> None:
+        accounts = book.open(PER_MINUTE)
+        book.spend(accounts, 450)
+        assert book.refuse(accounts, 51, exact=True).retry_ns is not None
+        book.admit(accounts, 50, exact=True)
+
+    def test_more_than_the_limit_never_fits(self, book: Book) -> None:
+        assert book.refuse(book.open(PER_MINUTE), 501, exact=True).retry_ns is None
+
+    # Amending -------------------------------------------------------------------------------
+
+    def test_a_hold_is_raised_where_there_is_room(self, book: Book) -> None:
+        accounts = book.open(PER_MINUTE, DAY)
+        hold = book.admit(accounts, 100)
+        raised = book.ledger.amend(hold, [500, 500], book.clock())
+        assert not isinstance(raised, Shortage)
+        assert book.amounts == {(PER_MINUTE,): (0, 500), (DAY,): (0, 500)}
+        book.settle(raised, 120)
+        assert book.amounts == {(PER_MINUTE,): (120, 0), (DAY,): (120, 0)}
+
+    def test_all_or_nothing(self, book: Book) -> None:
+        accounts = book.open(DAY, PER_MINUTE)
+        hold = book.admit(accounts, 100)
+        book.admit(accounts, 200)
+        shortage = book.ledger.amend(hold, [301, 301], book.clock())
+        assert isinstance(shortage, Shortage)
+        assert (shortage.balance.key, shortage.requested) == (key(PER_MINUTE), 301)
+        assert book.amounts == {(PER_MINUTE,): (0, 300), (DAY,): (0, 300)}
+        book.settle(hold, 100)
+
+    def test_a_hold_is_lowered(self, book: Book) -> None:
+        accounts = book.open(PER_MINUTE)
+        hold = book.admit(accounts, 400)
+        lowered = book.ledger.amend(hold, [10], book.clock())
+        assert not isinstance(lowered, Shortage)
+        book.admit(accounts, 490)
+        book.settle(lowered, 0)
+
+    # Budgets that do not block --------------------------------------------------------------
+
+    @pytest.mark.parametrize("action", ["warn", "shadow"])
+    def test_a_soft_budget_lets_in_and_says_that_it_is_past_its_limit(
+        self, book: Book, action: str
+    ) -> None:
+        soft = book.open(Budget("100 tokens / day", action=action))
+        assert not isinstance(book.admit(soft, 100), LooseHold)
+        hold = book.admit(soft, 30)
+        assert isinstance(hold, LooseHold)
+        assert [(one.used, one.held, one.limit) for one in hold.over] == [(0, 100, 100)]
+        book.settle(hold, 40)
+        assert list(book.amounts.values()) == [(40, 100)]
+
+    def test_degrading_ends_at_its_floor(self, book: Book) -> None:
+        budget = Budget("100 tokens / day", action="degrade", degrade_to="small", block_at=1.5)
+        accounts = book.open(budget)
+        assert not isinstance(book.admit(accounts, 100), LooseHold)
+        assert isinstance(book.admit(accounts, 50), LooseHold)
+        assert book.refuse(accounts, 1).balance.held == 150
+
+    def test_a_soft_budget_does_not_soften_the_others(self, book: Book) -> None:
+        accounts = book.open(Budget("100 tokens / day", action="warn"), "120 tokens / hour")
+        book.admit(accounts, 100)
+        assert book.refuse(accounts, 100).balance.key.budget.label == "120 tokens / hour"
+        assert list(book.amounts.values()) == [(0, 100), (0, 100)]
+
+    # Alerts ---------------------------------------------------------------------------------
+
+    ALERTING = Budget("100 tokens / day per user", alert_at=[0.5, 0.8, 1.0])
+
+    def levels(self, crossings: list[Crossing]) -> list[float]:
+        return [crossing.level for crossing in crossings]
+
+    def test_an_alert_is_told_once_when_so_much_is_settled(self, book: Book) -> None:
+        ann = book.open(self.ALERTING, user="ann")
+        assert [self.levels(book.spend(ann, amount)) for amount in (49, 1, 10, 19, 20, 1)] == [
+            [],
+            [0.5],
+            [],
+            [],
+            [0.8],
+            [1.0],
+        ]
+
+    def test_several_at_once_and_each_payer_by_itself(self, book: Book) -> None:
+        ann, bob = (book.open(self.ALERTING, user=user) for user in ("ann", "bob"))
+        (first, second) = book.spend(ann, 85)
+        assert (first.level, second.level) == (0.5, 0.8)
+        assert (second.balance.key, second.balance.used) == (key(self.ALERTING, user="ann"), 85)
+        assert self.levels(book.spend(bob, 60)) == [0.5]
+
+    def test_again_in_the_next_window(self, book: Book, clock: ManualClock) -> None:
+        ann = book.open(self.ALERTING, user="ann")
+        book.spend(ann, 60)
+        clock.advance(DAY_S)
+        assert self.levels(book.spend(ann, 60)) == [0.5]
+
+    def test_what_is_held_alarms_nobody(self, book: Book) -> None:
+        ann = book.open(self.ALERTING, user="ann")
+        hold = book.admit(ann, 100)
+        assert book.settle(hold, 10) == []
+
+    def test_once_in_a_rolling_window(self, book: Book, clock: ManualClock) -> None:
+        accounts = book.open(Budget("100 tokens / rolling minute", alert_at=0.5))
+        assert self.levels(book.spend(accounts, 60)) == [0.5]
+        clock.advance(30)
+        assert book.spend(accounts, 20) == []
+        clock.advance(40)
+        assert self.levels(book.spend(accounts, 70)) == [0.5]
+
+    # Overshoot ------------------------------------------------------------------------------
+
+    def test_what_is_settled_past_a_limit_is_added_up(self, book: Book, clock: ManualClock) -> None:
+        for user, used in (("ann", 530), ("bob", 400), ("cleo", 600)):
+            book.settle(book.admit(book.open(PER_USER, user=user), 100), used)
+        assert [one.overshoot for one in book.ledger.summaries(clock())] == [130]
+        clock.advance(MINUTE)
+        book.settle(book.admit(book.open(PER_USER, user="ann"), 100), 501)
+        assert [one.overshoot for one in book.ledger.summaries(clock())] == [131]
+
+    # Operators ------------------------------------------------------------------------------
+
+    def test_a_grant_lasts_for_the_window(self, book: Book, clock: ManualClock) -> None:
+        accounts = book.open(PER_MINUTE)
+        book.spend(accounts, 500)
+        book.ledger.grant(accounts[0], 100, clock())
+        book.spend(accounts, 90)
+        assert book.refuse(accounts, 20, exact=True).balance.limit == 600
+        clock.advance(MINUTE)
+        assert book.refuse(accounts, 501, exact=True).balance.limit == 500
+
+    def test_a_reset_starts_the_window_again_and_old_calls_stay_with_the_old_count(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        accounts = book.open(PER_MINUTE)
+        book.spend(accounts, 300)
+        late = book.admit(accounts, 200)
+        book.ledger.reset(accounts[0], clock())
+        book.spend(accounts, 400)
+        book.settle(late, 200)
+        assert book.amounts == {(PER_MINUTE,): (400, 0)}
+
+    def test_who_is_exempt_is_counted_and_never_refused_until_it_ends(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        ann, bob = (book.open(PER_USER, user=user) for user in ("ann", "bob"))
+        book.ledger.exempt(ann[0], clock() + 90 * SECOND_NS, clock())
+        book.spend(ann, 500)
+        book.spend(ann, 400)
+        book.spend(bob, 500)
+        book.refuse(bob, 1)
+        clock.advance(60)  # another window
+        book.spend(ann, 500)
+        book.spend(ann, 400)
+        clock.advance(31)
+        assert book.refuse(ann, 1).balance.used == 900
+
+    def test_an_exemption_can_be_ended(self, book: Book, clock: ManualClock) -> None:
+        ann = book.open(PER_USER, user="ann")
+        book.ledger.exempt(ann[0], clock() + 90 * SECOND_NS, clock())
+        book.spend(ann, 400)
+        book.ledger.exempt(ann[0], 0, clock())
+        book.refuse(ann, 101, exact=True)
+
     # Processes and threads ------------------------------------------------------------------
 
     def test_a_summary_says_the_largest_amounts_and_how_many_have_nothing_left(

@@ -451,7 +451,8 @@ class Leases:
         if self.fault not in (Fault.NODE_TAKES_OLD_ANSWERS, Fault.ANSWER_WITHOUT_EPOCH):
             answers = tuple(answer for answer in answers if answer.seq == account.seq)
         used = {account.seq, account.applied}
-        used.update(message.seq for message in (*requests, *answers))
+        used.update(request.seq for request in requests)
+        used.update(answer.seq for answer in answers)
         order = {seq: rank for rank, seq in enumerate(sorted(used - {LAST_WORD}))}
         order[LAST_WORD] = LAST_WORD
         return account._replace(

@@ -20,6 +20,7 @@ from otel_atm import TokenQuotaExceeded, TokenSpanProcessor, context
 from otel_atm.config import Settings
 from otel_atm.event import EventIds
 from otel_atm.gate import Gate
+from otel_atm.gate.tally import Tally
 from otel_atm.ledger import MemoryLedger
 from otel_atm.spans.attribution import Attribution
 from otel_atm.spans.processor import GateProcessor
@@ -595,7 +596,7 @@ class TestBugsOfOurs:
         (Gate, "settle"),
         (Gate, "release"),
         (Gate, "charge"),
-        (Gate, "is_told"),
+        (Tally, "is_told"),
         (Gate, "expire"),
         (EventIds, "make"),
         (MemoryLedger, "claim"),

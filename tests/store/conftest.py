@@ -18,6 +18,7 @@ from otel_atm.budget import Budget, read_budgets
 from otel_atm.event import UsageEvent
 from otel_atm.gate import Gate
 from otel_atm.ledger import MemoryLedger
+from otel_atm.pricing import Prices
 from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.drain import drain
 from otel_atm.store.paths import StorePaths
@@ -49,7 +50,13 @@ class Writer:
         events: every row that came out of the gate, with all its revisions.
     """
 
-    def __init__(self, path: Path, clock: ManualClock, *budgets: Budget | str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: ManualClock,
+        *budgets: Budget | str,
+        prices: Prices | None = None,
+    ) -> None:
         self.paths, self.clock = StorePaths.of(path), clock
         self.trouble = Trouble()
         self.spool = Spool(self.paths.spool, self.trouble)
@@ -59,6 +66,7 @@ class Writer:
             MemoryLedger(),
             clock=clock,
             sinks=[lambda call: self.events.append(call.event()), self.spool.append],
+            prices=prices,
             trouble=self.trouble,
         )
         self._provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
@@ -162,6 +170,17 @@ def assert_minutes_add_up(path: Path) -> None:
     )
     minutes = query(path, f"select bucket, {KEYS}, {AMOUNTS} from usage_1m order by all")
     assert minutes == from_events
+    costs = [
+        query(
+            path, f"select sum(cost_usd) as usd from {name}{where} group by {keys} order by {keys}"
+        )
+        for name, where, keys in (
+            ("usage_1m", "", f"bucket, {KEYS}"),
+            ("usage_events", "", f"date_trunc('minute', ts), {KEYS}"),
+        )
+    ]
+    of_minutes, of_events = ([row["usd"] for row in rows] for rows in costs)
+    assert of_minutes == pytest.approx(of_events)
 
 
 @pytest.fixture
@@ -175,8 +194,8 @@ def writers(path: Path, clock: ManualClock) -> Iterator[Callable[..., Writer]]:
     """Makes writers to one store; nothing may go wrong in them but what a test clears away."""
     made: list[Writer] = []
 
-    def make(*budgets: Budget | str, at: Path = path) -> Writer:
-        made.append(Writer(at, clock, *budgets))
+    def make(*budgets: Budget | str, at: Path = path, prices: Prices | None = None) -> Writer:
+        made.append(Writer(at, clock, *budgets, prices=prices))
         return made[-1]
 
     yield make

@@ -86,7 +86,7 @@ def admit() -> None:
         call.settle(atm.Usage(input_tokens=900, output_tokens=210))
         call.settle(input_tokens=900, output_tokens=210, cache_read_tokens=100)
         call.release()
-    atm.admit(1200)  # type: ignore[misc]
+    atm.admit(1200)  # type: ignore[call-arg]
 
 
 async def admit_in_a_task() -> None:
