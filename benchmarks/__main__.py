@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.processor import LIMITS, added_cost
+from benchmarks import ledger, processor
+
+
+def show(title: str, ratios: Mapping[str, float], limits: Mapping[str, float]) -> None:
+    """One table."""
+    print(title)
+    for name, ratio in ratios.items():
+        limit = f"   (at most {limits[name]:g})" if name in limits else ""
+        print(f"  {name:34}{ratio:8.2f}{limit}")
+    print()
+
 
 if __name__ == "__main__":
-    print("Cost added to one LLM call by TokenSpanProcessor: three matching budgets, metrics,")
-    print("attributes; against a bare SDK span (start, 3 attributes, 3 set, end). CPU time of the")
-    print("calling thread, medians of 25 interleaved rounds of 1,000 calls.\n")
+    print("CPU time of the calling thread, medians of 25 interleaved rounds of 1,000 calls.\n")
     with tempfile.TemporaryDirectory() as place:
-        for name, ratio in added_cost(Path(place)).items():
-            limit = f"   (at most {LIMITS[name]})" if name in LIMITS else ""
-            print(f"  {name:24}{ratio:8.2f}{limit}")
+        show(
+            "Cost added to one LLM call by TokenSpanProcessor: three matching budgets, metrics,\n"
+            "attributes; against a bare SDK span (start, 3 attributes, 3 set, end).",
+            processor.added_cost(Path(place)),
+            processor.LIMITS,
+        )
+    show(
+        "Three budgets in memory: against `limits` hitting three fixed windows in memory, then\n"
+        "against one user under three budgets whose plan is looked up.",
+        ledger.ratios(),
+        {**ledger.LIMITS, **ledger.SELF_LIMITS},
+    )
+    show(
+        "Memory of 1,000,000 users.",
+        {"bytes a user and budget": ledger.bytes_per_user()},
+        {"bytes a user and budget": ledger.MOST_BYTES},
+    )

@@ -59,10 +59,15 @@ def added_cost(folder: Path, rounds: int = 25, calls: int = 1_000) -> dict[str, 
     """(with - without) / bare span, for each set-up."""
     bare = TracerProvider(shutdown_on_exit=False).get_tracer("bench")
     tracers = {}
-    for name, store in (("no store", None), ("spool", folder / "bench.duckdb")):
+    for name, store, ledger in (
+        ("no store", None, "memory"),
+        ("spool", folder / "bench.duckdb", "memory"),
+        ("shared", folder / "shared.duckdb", "auto"),
+    ):
         provider = TracerProvider(shutdown_on_exit=False)
         processor = atm.TokenSpanProcessor(
             budgets=BUDGETS,
+            ledger=ledger,
             store=store,
             meter_provider=MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False),
         )
@@ -74,6 +79,7 @@ def added_cost(folder: Path, rounds: int = 25, calls: int = 1_000) -> dict[str, 
                 "bare": llm_span(bare),
                 "no store": llm_span(tracers["no store"]),
                 "spool": llm_span(tracers["spool"]),
+                "shared": llm_span(tracers["shared"]),
                 "bare other": other_span(bare),
                 "other": other_span(tracers["spool"]),
             },
@@ -84,6 +90,7 @@ def added_cost(folder: Path, rounds: int = 25, calls: int = 1_000) -> dict[str, 
     return {
         "no store": (middle["no store"] - middle["bare"]) / middle["bare"],
         "metrics and spool": (middle["spool"] - middle["bare"]) / middle["bare"],
+        "and a ledger of all processes": (middle["shared"] - middle["bare"]) / middle["bare"],
         "span of no interest": (middle["other"] - middle["bare other"]) / middle["bare"],
         "bare span, µs": middle["bare"] * 1e6,
     }

@@ -98,21 +98,21 @@ class EventIds:
         self._middle = f"7{rand_a:03x}-{rand_b:04x}-{node:04x}"
         self._blocks = chain.from_iterable(repeat(_BLOCKS))
         self._numbers: list[str] = []  # the next ones, last first
-        self._head = (0, 0, "")  # a millisecond: [start, end), and the ids' text for it
+        self._text, self._until_ns = "", 0  # of the present millisecond, and its end
 
     def make(self, time_ns: int) -> str:
-        """The next id, for a call opened at `time_ns`."""
-        head = self._head
-        if not head[0] <= time_ns < head[1]:
-            self._head = head = self._head_at(time_ns // 1_000_000)
+        """The next id, for a call opened at `time_ns`; none is before the one made last."""
+        if time_ns >= self._until_ns:
+            self._turn(time_ns // 1_000_000)
         try:
-            return head[2] + self._numbers.pop()
+            return self._text + self._numbers.pop()
         except IndexError:
-            return head[2] + self._next_number()
+            return self._text + self._next_number()
 
-    def _head_at(self, milliseconds: int) -> tuple[int, int, str]:
-        text, start_ns = f"{milliseconds:012x}", milliseconds * 1_000_000
-        return start_ns, start_ns + 1_000_000, f"{text[-12:-4]}-{text[-4:]}-{self._middle}"
+    def _turn(self, milliseconds: int) -> None:
+        text = f"{milliseconds:012x}"
+        self._text = f"{text[-12:-4]}-{text[-4:]}-{self._middle}"
+        self._until_ns = (milliseconds + 1) * 1_000_000
 
     def _next_number(self) -> str:
         block = next(self._blocks)  # atomic: two threads that come here get two blocks

@@ -104,19 +104,19 @@ class Metrics:
         ]
 
     def _tokens(self) -> Iterator[Observation]:
-        self._gate.tally.add_up()
+        self._gate.tally.add_up_all()
         for known, total in self._gate.totals.all():
             labels = _labels(known)
             yield Observation(total.input_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "input"})
             yield Observation(total.output_tokens, {**labels, sc.GEN_AI_TOKEN_TYPE: "output"})
 
     def _cost(self) -> Iterator[Observation]:
-        self._gate.tally.add_up()
+        self._gate.tally.add_up_all()
         for known, total in self._gate.totals.all():
             yield Observation(usd(total.cost), _labels(known))
 
     def _calls(self) -> Iterator[Observation]:
-        self._gate.tally.add_up()
+        self._gate.tally.add_up_all()
         for known, total in self._gate.totals.all():
             yield Observation(total.calls, _labels(known))
 

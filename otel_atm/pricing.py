@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from otel_atm.cache import Cache
+from otel_atm.late import late_import
 from otel_atm.price import Price, Rates, Tokens, flat_price, micro_usd, usd
 from otel_atm.price_file import PriceFile, read_price_file
 
@@ -80,6 +81,7 @@ class Prices:
         self._look_up(None, "gpt-5")
 
     def _look_up(self, provider: str | None, model: str) -> _Timeline:
-        from otel_atm.price_list import timeline
+        with late_import():
+            from otel_atm.price_list import timeline
 
         return timeline(provider, model)

@@ -14,6 +14,7 @@ from otel_atm.scope import COLUMN_KEYS
 from otel_atm.semconv import ERROR_TYPE
 
 NO_TOKENS: Final[Tokens] = (0, 0, 0, 0, 0)
+_YEAR_NS: Final = 366 * 86_400 * 1_000_000_000
 
 
 class Call:
@@ -42,7 +43,8 @@ class Call:
         refusal: the error to raise; None for an allowed call.
         open: whether it has not ended yet.
         seen_ns: when something of it was last seen, e.g. a chunk of its answer; 0: only its start.
-        duration_us, ttft_us, ended_ns: None or 0 while unknown.
+        started_ns, ended_ns: of the span that ended it; 0 and -1 while unknown.
+        ttft_us: None while unknown.
     """
 
     spans: set[int] | None = None
@@ -56,9 +58,9 @@ class Call:
     refusal: TokenQuotaExceeded | None = None
     open: bool = True
     seen_ns: int = 0
-    duration_us: int | None = None
+    started_ns: int = 0
+    ended_ns: int = -1
     ttft_us: int | None = None
-    ended_ns: int = 0
 
     def __init__(
         self,
@@ -93,6 +95,12 @@ class Call:
             return True
         self.spans.discard(span_id)
         return not self.spans
+
+    @property
+    def duration_us(self) -> int | None:
+        """Of the span that ended it; None when unknown, or no duration that a call can have."""
+        duration_ns = self.ended_ns - self.started_ns
+        return duration_ns // 1_000 if 0 <= duration_ns < _YEAR_NS else None
 
     @property
     def cost(self) -> int | None:

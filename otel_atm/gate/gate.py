@@ -14,7 +14,7 @@ from otel_atm.event import EventIds
 from otel_atm.gate import refusal as refusals
 from otel_atm.gate.alerts import Alerts
 from otel_atm.gate.call import NO_TOKENS, Call
-from otel_atm.gate.outcome import Outcome, past_limits
+from otel_atm.gate.outcome import PLAIN, Outcome, past_limits
 from otel_atm.gate.oversight import Oversight
 from otel_atm.gate.plan import Kind, Plan, compatible
 from otel_atm.gate.planner import Planner
@@ -84,7 +84,7 @@ class Gate:
         self._planner = Planner(ledger, self.totals, prices, clock)
         self.oversight = Oversight(ledger, self._planner, clock)
         self.tally = Tally(self.totals, self._planner, self.trouble)
-        self._pending = self.tally.pending
+        self._finished, self._waiting = self.tally.finished, self.tally.waiting
         self._ttl_ns = int(ttl_s * SECOND_NS)
         self._ids = EventIds()
         self._warned: set[str] = set()  # emitters that cannot refuse; there are few
@@ -450,7 +450,7 @@ class Gate:
         """Settle again what was written off as lost; any other call has ended already."""
         if self._lost.pop(call.id, None) is None:
             return
-        self.tally.add_up()  # what was charged before is in the total, which cannot fall
+        self.tally.add_up_all()  # what was charged before is in the total, which cannot fall
         before, cost_before = call.tokens, call.cost or 0
         amounts, price = self._planner.amounts, call.plan.shape.budget_price
         charged = amounts(before, price, call.opened_ns)
@@ -471,12 +471,22 @@ class Gate:
         self._emit(call)
 
     def _finish(self, call: Call) -> None:
-        self._pending.append(call)
-        if len(self._pending) >= BATCH:
-            self.tally.add_up()
+        plan = call.plan
+        if call.outcome is PLAIN and plan.flat:
+            self._finished.append(call)
+            news = plan.news
+            news.append(call.tokens)
+            self._waiting[plan] = None
+            if len(news) >= BATCH:
+                self.tally.add_up(plan)
+        else:
+            if call.refusal is None:
+                self._finished.append(call)
+            self.tally.add(call)
         if self.waiters.waiting:
             self.waiters.wake()
-        self._emit(call)
+        if self._sinks:
+            self._emit(call)
 
     def _emit(self, call: Call) -> None:
         for sink in self._sinks:

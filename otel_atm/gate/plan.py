@@ -53,6 +53,8 @@ class Plan:
         claims: others, by what is asked of them; bounded by `Planner`.
         estimate: what a call like the recent ones uses.
         recent: what they used, oldest first; bounded by `Planner`.
+        news: what those used that are not added up yet; see `otel_atm.gate.tally`.
+        flat: whether a sum of tokens costs what its parts cost.
         price: None when it is not known.
         total: the metrics of calls that were allowed.
         span_attributes: for the call's spans, but for its id.
@@ -67,8 +69,10 @@ class Plan:
         "claims",
         "complete",
         "estimate",
+        "flat",
         "forbidden",
         "kind",
+        "news",
         "price",
         "recent",
         "shape",
@@ -90,6 +94,8 @@ class Plan:
         self.price, self.total, self.estimate = shape.price, shape.total, shape.estimate
         self.claims: dict[Hashable, tuple[Claim, Tokens]] = {}
         self.recent: list[Tokens] = []
+        self.news: list[Tokens] = []
+        self.flat = shape.price is None or shape.price.rates is not None
         self.span_attributes = _span_attributes(kind.scope)
         self.complete = kind.provider is not None and kind.model is not None
         self.traced = False

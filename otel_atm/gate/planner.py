@@ -138,6 +138,8 @@ class Planner:
 
     def learn(self, plan: Plan) -> None:
         """Expect of the next calls what the recent ones used. One thread at a time."""
+        if len(plan.recent) < estimates.ENOUGH:
+            return
         learned, kind = estimates.learn(plan.recent), plan.kind
         self._learned.put((kind.provider, kind.model, kind.operation), learned)
         if len(plan.recent) > estimates.KEPT:

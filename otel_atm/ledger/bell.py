@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -60,7 +61,7 @@ class Bell:
 
     def _make(self) -> None:
         """Whole or not at all: whoever comes second takes the first one's."""
-        draft = self.path.with_name(f"bell.{os.getpid()}.{self._mono_ns()}")
+        draft = self.path.with_name(f"bell.{secrets.token_hex(6)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write_all(descriptor, _head() + bytes(8 * (_WORDS - 1)))
@@ -94,11 +95,11 @@ class Bell:
 
     def ask_back(self, bucket: Bucket) -> None:
         """Somebody is short: give back what you do not use."""
-        self._words[_HUNGRY + mark_of(bucket)] = self._mono_ns()
+        self._ring(_HUNGRY + mark_of(bucket))
 
     def tell_returned(self, bucket: Bucket) -> None:
         """Somebody gave something back."""
-        self._words[_RETURNED + mark_of(bucket)] = self._mono_ns()
+        self._ring(_RETURNED + mark_of(bucket))
 
     def returned(self, bucket: Bucket) -> int:
         """Differs from before if somebody gave something back."""
@@ -106,7 +107,10 @@ class Bell:
 
     def tell_changed(self, bucket: Bucket) -> None:
         """An operator changed something."""
-        self._words[_CHANGED + mark_of(bucket)] = self._mono_ns()
+        self._ring(_CHANGED + mark_of(bucket))
+
+    def _ring(self, word: int) -> None:
+        self._words[word] = max(self._mono_ns(), self._words[word] + 1)
 
     def heard(self) -> tuple[frozenset[int], frozenset[int]]:
         """Marks of which somebody is short, and those that an operator changed, since last time."""

@@ -61,6 +61,13 @@ class Desk:
 
     # Accounts; all these need `lock` --------------------------------------------------------------
 
+    def open_cells(self) -> None:
+        """Make the cells before a call has to wait for it."""
+        try:
+            self.cells = self.cells or Cells(self.store.folder)
+        except OSError as error:
+            self._note("ledger", error)
+
     def open(self, account: LeasedAccount) -> None:
         """See to it that an account has a cell, and that it is not forgotten.
 

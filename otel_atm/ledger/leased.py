@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -83,6 +83,12 @@ class LeasedLedger(MemoryLedger):
     def unbacked(self) -> int:
         """How many calls were let in without credit, since the store could not be asked."""
         return self._refill.unbacked
+
+    def use(self, budgets: Iterable[Budget]) -> None:
+        """See `Ledger.use`."""
+        super().use(budgets)
+        with self._lock:
+            self._desk.open_cells()
 
     # Calls --------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ Line = tuple[Account, int, int, bool]
 _Short = tuple[LeasedAccount, int, bool]
 #: How often to look whether others gave something back, in seconds.
 _POLL_S: Final = 0.001
+#: For how many times its timeout a call waits for another one that asks the store.
+_QUEUE: Final = 5
 
 
 class Refill:
@@ -58,8 +60,9 @@ class Refill:
                 return self._without_store(call)
         if waits is not None:
             return None if waits.wait(call.rest_s()) else self._refuse(call)
-        if not desk.asking.acquire(timeout=call.rest_s()):
-            return self._fail(call, LedgerError("the store answers too slowly"))
+        # Whoever asks gives up by himself in time. Only if he hangs we do not wait for him.
+        if not desk.asking.acquire(timeout=_QUEUE * desk.timeout_s):
+            return self._fail(call, LedgerError("the store does not answer"))
         try:
             hunted = self._ask(call)
         except LedgerError as error:
@@ -78,9 +81,11 @@ class Refill:
             if not short:
                 call.answer = call.decide()
                 return []
+            if desk.rests():
+                raise LedgerError("the store has just failed")
             letters = call.letters(short)
             call.listen(short)
-        answers = desk.send([ask for _, ask in letters], max(call.rest_s(), desk.timeout_s / 2))
+        answers = desk.send([ask for _, ask in letters], desk.timeout_s)
         with desk.lock:
             desk.take(letters, answers)
             refused = call.refused(short)
@@ -236,11 +241,14 @@ class _Call:
         )
 
     def refused(self, short: Sequence[_Short]) -> list[_Short]:
-        """What the store has refused."""
+        """What does not fit after all: the store has refused it, or there is a debt."""
+        now = self._desk.mono()
         refused = [
             (account, amount, exact)
             for account, amount, exact in short
-            if account.answer is not None and not account.answer.ok and not account.retired
+            if account.answer is not None
+            and not account.retired
+            and account.must_ask(amount, now, exact=exact)
         ]
         self.was_refused = self.was_refused or bool(refused)
         return refused

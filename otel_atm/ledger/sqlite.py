@@ -49,6 +49,7 @@ class SqliteStore:
             raise ConfigurationError(f"ledger: {str(path)!r} is not the path of a file")
         self.path = Path(os.path.realpath(path))
         self.folder = self.path.with_name(self.path.name + ".nodes")
+        self._mono = mono
         self._file = SqliteFile(self.path, self.folder, mono=mono, sleep=sleep)
         self._bell: Bell | None = None
         self._ids: dict[str, tuple[int, str]] = {}  # budget → (its row, what is said about it)
@@ -65,7 +66,7 @@ class SqliteStore:
         if self._bell is None or self._bell.is_gone():
             try:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._bell = Bell(self.folder / "bell")
+                self._bell = Bell(self.folder / "bell", lambda: int(self._mono() * SECOND_NS))
             except OSError as error:
                 raise LedgerError(f"{self.folder}: {error.strerror or error}") from error
         return self._bell

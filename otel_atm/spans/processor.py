@@ -33,7 +33,9 @@ from otel_atm.spans.sdk import best_access
 
 _SOURCE: Final = "span"
 _A_DAY_S: Final = 86_400
-_A_YEAR_US: Final = 366 * _A_DAY_S * 1_000_000
+#: The most open spans that are remembered; past it the oldest are forgotten, and their calls are
+#: written off when their time to live is over.
+_MAX_SPANS: Final = 20_000
 
 
 class GateProcessor(SpanProcessor):
@@ -43,10 +45,6 @@ class GateProcessor(SpanProcessor):
         gate: admits and settles.
         baggage_keys: scope keys that may come from baggage.
     """
-
-    #: The most open spans that are remembered; past it the oldest are forgotten, and their calls
-    #: are written off when their time to live is over.
-    MAX_SPANS: Final = 20_000
 
     def __init__(self, gate: Gate, *, baggage_keys: Iterable[str] = ()) -> None:
         self._gate = gate
@@ -67,7 +65,8 @@ class GateProcessor(SpanProcessor):
         """
         try:
             attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
-            above = self._spans.get(parent_id) if parent_id is not None else None
+            spans = self._spans
+            above = spans.get(parent_id) if parent_id is not None else None
             known = None
             if not KINDS.isdisjoint(attributes) or scope_name in NAMED:
                 known = self._attribution.attribute(
@@ -89,7 +88,10 @@ class GateProcessor(SpanProcessor):
             )
             if call.refusal is not None:
                 self._refuse(span, call, call.refusal)
-            self._remember(span_id, call, emitter)
+            if len(spans) < _MAX_SPANS:
+                spans[span_id] = call, emitter
+            else:
+                self._remember(span_id, call, emitter)
             self._write(span, plan.span_attributes, call.id)
             if call.outcome is not PLAIN or self._unsaid:
                 self._say_more(span, call)
@@ -111,17 +113,15 @@ class GateProcessor(SpanProcessor):
             if emitter is None:
                 return
             if start_ns and end_ns:
-                duration_us, call.ended_ns = (end_ns - start_ns) // 1000, end_ns
-                call.duration_us = duration_us if 0 <= duration_us < _A_YEAR_US else None
-            get = attributes.get
-            given, made = get(emitter.input[0]), get(emitter.output[0])
+                call.started_ns, call.ended_ns = start_ns, end_ns
+            if failed or call.spans is not None or not emitter.rare.isdisjoint(attributes):
+                self._end(call, emitter, span, attributes, failed)
+                return
+            given, made = attributes.get(emitter.input[0]), attributes.get(emitter.output[0])
             if (
-                type(given) is type(made) is int
+                given.__class__ is made.__class__ is int
                 and 0 < given < MOST_TOKENS > made >= 0
-                and not failed
-                and call.spans is None
                 and call.plan.complete
-                and emitter.rare.isdisjoint(attributes)
             ):  # as nearly all end: of nothing else there is anything to be read
                 self._gate.settle(call, (given, made, 0, 0, 0))
             else:
@@ -196,8 +196,8 @@ class GateProcessor(SpanProcessor):
 
     def _remember(self, span_id: int, call: Call, emitter: Emitter | None) -> None:
         spans = self._spans
-        if len(spans) >= self.MAX_SPANS:
-            for oldest in list(islice(spans, self.MAX_SPANS // 10)):
+        if len(spans) >= _MAX_SPANS:
+            for oldest in list(islice(spans, _MAX_SPANS // 10)):
                 spans.pop(oldest, None)
         spans[span_id] = call, emitter
 
@@ -286,8 +286,7 @@ class GateProcessor(SpanProcessor):
             return
         call = self._gate.charge(plan, _SOURCE, name, trace_id, span_id)
         if span.end_time and span.start_time:
-            duration_us = (span.end_time - span.start_time) // 1000
-            call.duration_us = duration_us if 0 <= duration_us < _A_YEAR_US else None
+            call.started_ns, call.ended_ns = span.start_time, span.end_time
         failed = span.status.status_code is StatusCode.ERROR
         self._end(call, emitter, span, attributes, failed)
 

@@ -92,8 +92,8 @@ def write_fast(span: Span, attributes: Mapping[str, Any], call_id: str) -> None:
     """One update, within the span's own limits. Nobody else has the span yet: no lock is needed."""
     own = span._attributes
     if own.__class__ is BoundedAttributes and own.max_value_len is None:
-        plain = own._dict
-        if own.maxlen is None or len(plain) + len(attributes) < own.maxlen:
+        plain, most = own._dict, own.maxlen
+        if most is None or len(plain) + len(attributes) < most:
             plain.update(attributes)
             plain[ATM_CALL_ID] = call_id
             return

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
+from otel_atm.late import late_import
 from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import SUFFIX
@@ -131,7 +132,8 @@ def _cut_torn_tail(descriptor: int) -> int:
 
 @contextmanager
 def _opened(database: Path) -> Iterator[DuckDBPyConnection]:
-    import duckdb  # 0.3 s, and only a process that drains or reads needs it
+    with late_import():
+        import duckdb  # 0.3 s, and only a process that drains or reads needs it
 
     try:
         connection = duckdb.connect(database, config=dict(OFFLINE))

@@ -10,7 +10,7 @@ from read_csv(
     nullstr = 'null', null_padding = true, filename = true,
     columns = {
         'head': 'varchar', 'text': 'varchar', 'ts_ns': 'bigint', 'trace_high': 'ubigint',
-        'trace_low': 'ubigint', 'span': 'ubigint', 'duration_us': 'bigint', 'ttft_us': 'bigint',
+        'trace_low': 'ubigint', 'span': 'ubigint', 'duration_ns': 'bigint', 'ttft_us': 'bigint',
         'first_tokens': 'varchar', 'output_tokens': 'bigint', 'cache_read_tokens': 'bigint',
         'cache_write_tokens': 'bigint', 'last_tokens': 'varchar', 'cost': 'varchar',
         'last': 'varchar'
@@ -32,7 +32,9 @@ with heads as (
 ),
 rows as (
     select
-        * exclude (text, first_tokens, last_tokens, cost),
+        -- Rows that were written before there were prices end one element sooner, and have µs.
+        * exclude (text, first_tokens, last_tokens, cost)
+            replace (if(last is null, 1000, 1) * duration_ns as duration_ns),
         text as event_id,
         substr(first_tokens, 2)::bigint as input_tokens,  -- behind its bracket
         rtrim(last_tokens, ']')::bigint as reasoning_tokens,
@@ -42,7 +44,6 @@ rows as (
         least(reasoning_tokens, output_tokens) as thought,
         if(last is null, null, cost)::hugeint as cost
     from lines
-    -- Rows that were written before there were prices end one element sooner.
     where last = '0]' or (last is null and cost = '0]')
 ),
 costs as (
@@ -62,7 +63,9 @@ select
     case when trace_high > 0 or trace_low > 0
         then format('{:016x}{:016x}', trace_high, trace_low) end as trace_id,
     case when span > 0 then format('{:016x}', span) end as span_id,
-    duration_us, ttft_us, service, app, env, team, user_id, session_id,
+    case when duration_ns >= 0 and duration_ns < 31622400000000000  -- a leap year
+        then duration_ns // 1000 end as duration_us,
+    ttft_us, service, app, env, team, user_id, session_id,
     provider, model, operation, status, decision, budget, calls, attempts,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
     input_tokens + output_tokens as total_tokens,

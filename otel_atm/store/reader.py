@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
+from otel_atm.late import late_import
 from otel_atm.store.drain import OFFLINE, create, drain
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
@@ -60,7 +61,8 @@ class Reader:
             StoreError: the file cannot be opened, or `query` is not one query.
             duckdb.Error: as DuckDB reports a query that is wrong.
         """
-        import duckdb  # 0.3 s; see otel_atm.store.drain
+        with late_import():
+            import duckdb  # 0.3 s; see otel_atm.store.drain
 
         _check(query)
         self._take_in()

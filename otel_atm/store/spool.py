@@ -39,6 +39,10 @@ SUFFIX: Final = ".segment"
 _SEGMENT_BYTES: Final = 16 << 20
 _64_BITS: Final = (1 << 64) - 1
 
+# Looked up once: this is the hot path.
+_dumps_row: Final = orjson.dumps
+_NEWLINE: Final = orjson.OPT_APPEND_NEWLINE
+
 # What makes two calls share a head: a plan, with the outcome unless it is the plain one.
 _HeadKey = Plan | tuple[Plan, Outcome]
 
@@ -98,51 +102,50 @@ class Spool:
 
     def append(self, call: Call) -> None:
         """Write the row of a call. When this returns, it survives the death of the process."""
-        plan, trace_id = call.plan, call.trace_id
-        key = plan if call.outcome is PLAIN else (plan, call.outcome)
+        key = call.plan if call.outcome is PLAIN else (call.plan, call.outcome)
         try:
             self._lock.acquire()  # `with` takes twice as long
             try:
-                while True:
-                    segment = self._segment or self._begin()
-                    head = segment.heads.get(key)
-                    number = next(segment.numbers) if head is None else head
-                    price = plan.price
-                    row = orjson.dumps(
-                        (
-                            number,
-                            call.id,
-                            call.opened_ns,
-                            trace_id >> 64,
-                            trace_id & _64_BITS,
-                            call.span_id,
-                            call.duration_us,
-                            call.ttft_us,
-                            call.tokens,
-                            None if price is None or price.rates else str(call.cost),
-                            0,
-                        ),
-                        option=orjson.OPT_APPEND_NEWLINE,
-                    )
-                    if head is None:
-                        row = _head_line(number, call) + row
-                    if segment is self._segment:
-                        break  # nobody ended it meanwhile
+                segment = self._segment
+                if segment is None or (number := segment.heads.get(key)) is None:
+                    self._append_head(key, call)
+                    return
+                row = _row(number, call)
+                if segment is not self._segment:  # the garbage collector had a call end in here
+                    self._append_head(key, call)
+                    return
                 written = os.write(segment.descriptor, row)
-                segment.size += written
-                if written < len(row) or segment.size > _SEGMENT_BYTES:
+                size = segment.size = segment.size + written
+                if size > _SEGMENT_BYTES or written < len(row):
                     self._turn(len(row) - written)
-                elif head is None:
-                    segment.heads[key] = number
             finally:
                 self._lock.release()
         except OSError as error:
             self.seal()  # whatever came of the line, the next segment starts with its own heads
             self._trouble.note("spool_write", error, dropped=call.outcome.calls)
-        if self._begun:
-            self._begun = False
-            if self._on_open is not None:
-                self._on_open()
+        finally:
+            if self._begun:
+                self._begun = False
+                if self._on_open is not None:
+                    self._on_open()
+
+    def _append_head(self, key: _HeadKey, call: Call) -> None:
+        """Write what a call's row has in common with others, and the row, with one write."""
+        while True:
+            segment = self._segment or self._begin()
+            number = segment.heads.get(key)
+            fresh = next(segment.numbers) if number is None else number
+            row = _row(fresh, call)
+            if number is None:
+                row = _head_line(fresh, call) + row
+            if segment is self._segment:
+                break  # nobody ended it meanwhile
+        written = os.write(segment.descriptor, row)
+        segment.size += written
+        if written < len(row) or segment.size > _SEGMENT_BYTES:
+            self._turn(len(row) - written)
+        else:
+            segment.heads[key] = fresh
 
     def seal(self) -> bool:
         """End the current segment; the next event begins another. True if there was one."""
@@ -178,6 +181,27 @@ class Spool:
         self.seal()
         if missing:  # the line stays cut off: readers know it by its end
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _row(number: int, call: Call) -> bytes:
+    trace_id = call.trace_id
+    return _dumps_row(
+        (
+            number,
+            call.id,
+            call.opened_ns,
+            trace_id >> 64,
+            trace_id & _64_BITS,
+            call.span_id,
+            call.ended_ns - call.started_ns,
+            call.ttft_us,
+            call.tokens,
+            None if call.plan.flat else str(call.cost),
+            0,
+        ),
+        None,
+        _NEWLINE,
+    )
 
 
 def _head_line(number: int, call: Call) -> bytes:

@@ -70,7 +70,7 @@ class Bench:
     @property
     def totals(self) -> dict[Labels | None, tuple[int, int, int]]:
         """Labels → (calls, input, output)."""
-        self.gate.tally.add_up()
+        self.gate.tally.add_up_all()
         return {
             labels: (total.calls, total.input_tokens, total.output_tokens)
             for labels, total in self.gate.totals.all()

@@ -145,7 +145,7 @@ class TestActions:
         desk = Desk(clock, Budget(PER_USER, action="warn"))
         for _ in range(3):
             desk.spend(100)
-        desk.gate.tally.add_up()
+        desk.gate.tally.add_up_all()
         assert {
             labels.decision: total.calls
             for labels, total in desk.gate.totals.all()

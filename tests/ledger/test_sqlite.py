@@ -30,6 +30,7 @@ class TestSqliteLedger(LedgerContract):
         accounts = book.open(PER_MINUTE)
         book.spend(accounts, 100)
         book.admit(accounts, 300)
+        assert book.amounts  # its parent tells the store every two seconds, or when it is asked
         book.ledger.after_fork()
         assert book.amounts == {(PER_MINUTE,): (100, 300)}  # which the parent still holds
         assert book.refuse(accounts, 400).balance.held == 300

@@ -424,7 +424,7 @@ class TestBounds:
     def test_open_spans_past_the_bound_are_forgotten_and_written_off(
         self, bench: Metered, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(GateProcessor, "MAX_SPANS", 10)
+        monkeypatch.setattr("otel_atm.spans.processor._MAX_SPANS", 10)
         spans = [bench.start(CHAT) for _ in range(15)]
         for span in reversed(spans):
             bench.end(span, USED)

@@ -73,11 +73,11 @@ class Writer:
         self._provider.add_span_processor(GateProcessor(self.gate))
         self._tracer = self._provider.get_tracer("writer")
 
-    def start(self, model: str = "gpt-5.1", **scope: Any) -> Span:
+    def start(self, model: str = "gpt-5.1", provider: str = "openai", **scope: Any) -> Span:
         """A call that is open."""
         attributes = {
             "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": "openai",
+            "gen_ai.provider.name": provider,
             "gen_ai.request.model": model,
         }
         with atm.context(**scope):
@@ -171,12 +171,10 @@ def assert_minutes_add_up(path: Path) -> None:
     minutes = query(path, f"select bucket, {KEYS}, {AMOUNTS} from usage_1m order by all")
     assert minutes == from_events
     costs = [
-        query(
-            path, f"select sum(cost_usd) as usd from {name}{where} group by {keys} order by {keys}"
-        )
-        for name, where, keys in (
-            ("usage_1m", "", f"bucket, {KEYS}"),
-            ("usage_events", "", f"date_trunc('minute', ts), {KEYS}"),
+        query(path, f"select sum(cost_usd) as usd from {name} group by {keys} order by {keys}")
+        for name, keys in (
+            ("usage_1m", f"bucket, {KEYS}"),
+            ("usage_events", f"date_trunc('minute', ts), {KEYS}"),
         )
     ]
     of_minutes, of_events = ([row["usd"] for row in rows] for rows in costs)
