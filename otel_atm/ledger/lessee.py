@@ -38,6 +38,7 @@ class LeasedAccount(Account):
         cell: where `spent` is kept; `SCRATCH`: nowhere yet.
         loose: the most that may be spent past the limit, where the budget allows that.
         alone: what does not fit may take what is left: nobody else has a call in flight.
+        asking: there is a message that was not answered, yet or ever.
         told: the last message that was answered, and
         answer: what was said.
         told_at: when, in seconds.
@@ -48,6 +49,7 @@ class LeasedAccount(Account):
     __slots__ = (
         "alone",
         "answer",
+        "asking",
         "birth",
         "bucket",
         "call",
@@ -67,7 +69,7 @@ class LeasedAccount(Account):
         self.bucket, self.pace, self.denial = bucket, pace, Denial()
         self.birth = self.epoch = self.call = self.loose = 0
         self.cell, self.told_at = SCRATCH, 0.0
-        self.alone = self.retired = False
+        self.alone = self.retired = self.asking = False
         self.told: Ask | None = None
         self.answer: Answer | None = None
         self.hunted: Any = None  # a threading.Event, while somebody waits
@@ -192,7 +194,7 @@ class LeasedAccount(Account):
     ) -> Ask:
         book = self.page.book
         assert isinstance(book, LeasedBook)
-        budget = book.budget
+        budget, self.asking = book.budget, True
         cap = min(budget.cap, MOST)
         extra = int(budget.cap * (budget.block_at - 1)) if budget.action == "degrade" else 0
         return Ask(
@@ -217,7 +219,7 @@ class LeasedAccount(Account):
 
     def take(self, ask: Ask, answer: Answer, now: float) -> None:
         """What the store has said."""
-        self.told, self.answer, self.told_at = ask, answer, now
+        self.told, self.answer, self.told_at, self.asking = ask, answer, now, False
         self.credit = MOST if answer.exempt_ns else answer.credit
         self.loose = answer.loose
         self.alone = answer.alone
@@ -264,7 +266,9 @@ class LeasedAccount(Account):
     def is_told(self) -> bool:
         """Whether the store knows all."""
         told = self.told
-        return told is not None and (told.spent, told.settled) == (self.spent, self.settled)
+        if told is None or self.asking:
+            return False
+        return (told.spent, told.settled) == (self.spent, self.settled)
 
 
 def _bounded(amount: int) -> int:

@@ -93,8 +93,7 @@ class SqliteStore:
             if db.execute("select 1 from buried where node = ?", (node,)).fetchone():
                 return
             for each in remains:
-                if each.spent:
-                    self._answer(db, _last_word(node, each), now_ns)
+                self._answer(db, _last_word(node, each), now_ns)
             db.execute(
                 "update bucket set spare = spare - 1, granted = granted - "
                 "(select granted - spent from lease where bucket = id and node = :node) "
