@@ -19,7 +19,10 @@ _BLOB: Final = 512
 _BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 #: Parts of a message that name or hold something else than text, by their ``type``.
 _MEDIA: Final = frozenset(
-    "image_url input_image image input_audio audio audio_url video_url file input_file".split()
+    (
+        *("image", "image_url", "input_image", "audio", "audio_url", "input_audio"),
+        *("video_url", "file", "input_file"),
+    )
 )
 _BLOB_IN_JSON: Final = re.compile(
     rb'"(?:data:[\w/+.;=-]{1,80};base64,)?[A-Za-z0-9+/_=-]{%d}' % _BLOB

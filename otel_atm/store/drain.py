@@ -100,7 +100,10 @@ def _sealed(folder: Path) -> Iterator[list[Path]]:
         for segment in sorted(_segments(folder)):
             if len(sealed) == _BATCH:
                 break
-            descriptor = open_locked(segment, os.O_RDWR)
+            try:
+                descriptor = open_locked(segment, os.O_RDWR)
+            except FileNotFoundError:
+                continue  # its process ended it, since nothing was in it
             if descriptor is None:
                 continue  # its process is writing it
             if _cut_torn_tail(descriptor):
@@ -186,9 +189,10 @@ def _ingest_or_set_aside(connection: DuckDBPyConnection, segments: list[Path]) -
 
 
 def _ingest(connection: DuckDBPyConnection, segments: list[Path]) -> int:
-    names = [segment.name for segment in segments]
+    # A name is kept as long as its file is there, whichever batch it comes in: see docs, "Models".
+    present = [segment.name for segment in _segments(segments[0].parent)]
     connection.begin()
-    connection.execute("delete from drained_segments where not list_contains(?, name)", [names])
+    connection.execute("delete from drained_segments where not list_contains(?, name)", [present])
     done = {name for (name,) in connection.execute("from drained_segments").fetchall()}
     fresh = [segment for segment in segments if segment.name not in done]
     rows = 0

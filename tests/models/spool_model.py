@@ -122,7 +122,7 @@ class Spooling:
         deaths: processes that may be killed; a killed drain is followed by a new one.
         batch: the most segments of one transaction.
         by_names: the names of segments that were taken are kept.
-        keeps_names_of_files: until their files are gone; else, as drain.py does it, only while they
+        keeps_names_of_files: until their files are gone, as drain.py does it; else only while they
             are in the batch.
         by_events: a row whose event is known counts only if its revision is higher.
         deletes: an operator may delete a row from the table, once.
@@ -135,7 +135,7 @@ class Spooling:
     deaths: int = 2
     batch: int = 100
     by_names: bool = True
-    keeps_names_of_files: bool = False
+    keeps_names_of_files: bool = True
     by_events: bool = True
     deletes: bool = False
     disk_full: bool = False

@@ -18,13 +18,13 @@ ONE = ((Row(0), Row(1)),)
 
 SPOOLS = {
     "all segments in one transaction": (Spooling(CORRECTED), 49_952),
-    "a transaction for each segment": (Spooling(CORRECTED, batch=1), 39_886),
+    "a transaction for each segment": (Spooling(CORRECTED, batch=1), 39_616),
     "a full disk cuts rows off": (Spooling(CORRECTED, deaths=1, disk_full=True), 38_646),
     "everybody may die": (Spooling(APART, deaths=4), 18_527),
 }
 
 #: Each net alone: a fault in one must not be healed by the other.
-BY_NAMES = Spooling(ONE, deaths=1, by_events=False, keeps_names_of_files=True)
+BY_NAMES = Spooling(ONE, deaths=1, by_events=False)
 BY_EVENTS = Spooling(ONE, deaths=1, by_names=False)
 FATAL = {
     Fault.DELETES_BEFORE_COMMIT: BY_NAMES,
@@ -71,9 +71,7 @@ def test_without_either_net_a_crash_after_the_commit_doubles_rows() -> None:
     "net",
     [
         pytest.param(Spooling(APART, by_names=False), id="ids of events"),
-        pytest.param(
-            Spooling(APART, by_events=False, keeps_names_of_files=True), id="names of segments"
-        ),
+        pytest.param(Spooling(APART, by_events=False), id="names of segments"),
     ],
 )
 def test_each_net_is_enough_alone(net: Spooling, batch: int) -> None:
@@ -82,19 +80,19 @@ def test_each_net_is_enough_alone(net: Spooling, batch: int) -> None:
 
 
 def test_names_alone_are_not_enough_if_those_outside_the_batch_are_forgotten() -> None:
-    """As it is in drain.py: the ids of the events are what holds.
+    """The ids of the events would still hold.
 
     A drain dies after the commit. An older segment, which was still written then, is sealed. Now it
     fills the batch, and the name of one that was taken, and is still there, is forgotten.
     """
-    spooling = Spooling(APART, deaths=1, batch=1, by_events=False)
+    spooling = Spooling(APART, deaths=1, batch=1, by_events=False, keeps_names_of_files=False)
     with pytest.raises(Violation, match="twice"):
         explore(spooling.initial, spooling.steps, wrong)
 
 
 def test_what_is_deleted_stays_deleted_if_names_are_kept_as_long_as_their_files() -> None:
     """The ids of events cannot help here: they are deleted with their rows."""
-    kept = Spooling(APART, batch=1, deletes=True, keeps_names_of_files=True)
+    kept = Spooling(APART, batch=1, deletes=True)
     explore(kept.initial, kept.steps, problem, final=lost)
     forgotten = replace(kept, keeps_names_of_files=False)
     with pytest.raises(Violation, match="what was deleted is back"):

@@ -1,0 +1,121 @@
+"""Answers: what a whole answer says was used."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from otel_atm.guards.counts import COUNTS, Json, together
+from otel_atm.guards.fields import MOST_TOKENS
+from otel_atm.guards.shape import Shape
+from otel_atm.guards.skim import Skimmer
+from otel_atm.price import Tokens
+
+#: Bytes of the largest answer that is parsed; of a larger one, the end and the beginning are read.
+MOST_PARSED: Final = 1 << 16
+WINDOW: Final = 1 << 14
+_MOST_NAME: Final = 256  # characters of a model or an id
+
+#: Where models and ids are: everybody's, Gemini's, Cohere's first API.
+_MODEL: Final = ("model", "modelVersion")
+_ID: Final = ("id", "responseId", "generation_id")
+#: Where usage is.
+_USAGE: Final = (
+    "usage",
+    "x_groq",
+    "usageMetadata",
+    "meta",
+    "prompt_eval_count",
+    "eval_count",
+    "amazon-bedrock-invocationMetrics",
+    "prompt_token_count",
+    "generation_token_count",
+    "inputTextTokenCount",
+    "totalOutputTextTokenCount",
+)
+SKIMMER: Final = Skimmer((*_MODEL, *_ID, *_USAGE))
+_PREDICTED: Final = re.compile(rb'"token_count"\s*:\s*(\d{1,12})')
+
+
+class Answer(NamedTuple):
+    """What an answer says of itself; nothing of what it says.
+
+    Attributes:
+        tokens: what the provider says was used. None: nothing was said.
+        model: that answered, None if it does not say.
+        response_id: the provider's, None if it does not say.
+        exact: whether `tokens` are the provider's last word. If not, they are the least that was
+            used: a stream that ended early has told its input and part of its output, or less.
+        output_seen: about how many output tokens passed by in a stream, 4 bytes of text each;
+            0 for answers that came whole. It is what there is where usage never came.
+    """
+
+    tokens: Tokens | None = None
+    model: str | None = None
+    response_id: str | None = None
+    exact: bool = False
+    output_seen: int = 0
+
+
+NOTHING: Final = Answer()
+
+
+def read_answer(shape: Shape, body: bytes) -> Answer:
+    """What a whole answer says was used. Never raises, whatever it is given.
+
+    Args:
+        shape: of the request.
+        body: JSON, not compressed.
+    """
+    if len(body) <= MOST_PARSED:
+        answer = parsed(body)
+    elif shape is Shape.PREDICT:
+        answer = _predicted(body)
+    else:
+        answer = SKIMMER.both(body, WINDOW)
+    if not answer:
+        return NOTHING
+    told = COUNTS[shape](answer)
+    return Answer(
+        tokens=told and together(shape, told),
+        model=name_in(answer, _MODEL),
+        response_id=name_in(answer, _ID),
+        exact=told is not None,
+    )
+
+
+def parsed(body: bytes) -> Json:
+    """A JSON object; empty if it is none."""
+    try:
+        value: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if type(value) is dict else {}
+
+
+def model_of(answer: Json) -> str | None:
+    """The model that an answer names."""
+    return name_in(answer, _MODEL)
+
+
+def id_of(answer: Json) -> str | None:
+    """The id that an answer names."""
+    return name_in(answer, _ID)
+
+
+def name_in(answer: Json, names: tuple[str, ...]) -> str | None:
+    """The first of these fields that is a name: a text that is neither empty nor long."""
+    for name in names:
+        value = answer.get(name)
+        if type(value) is str and 0 < len(value) <= _MOST_NAME:
+            return value
+    return None
+
+
+def _predicted(body: bytes) -> Json:
+    """Statistics stand behind each of the vectors, and no text is near them: add all up."""
+    total = sum(int(each) for each in _PREDICTED.findall(body))
+    statistics = {"token_count": min(total, MOST_TOKENS - 1)}
+    return {"predictions": [{"embeddings": {"statistics": statistics}}]}
