@@ -38,6 +38,15 @@ class BudgetFile:
     stopped: bool
 
 
+def says_stop(path: str | os.PathLike[str]) -> bool:
+    """Whether a file stops every call, whatever else is wrong in it; never raises."""
+    try:
+        stop = load(path).get("stop")
+    except ConfigurationError:
+        return False
+    return stop is not None and stop.value is True
+
+
 def read_budget_file(path: str | os.PathLike[str]) -> BudgetFile:
     """Read a file of budgets.
 

@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider
 
 from otel_atm.budget import Budget, read_budgets
-from otel_atm.budget_file import BudgetFile, read_budget_file
+from otel_atm.budget_file import BudgetFile, read_budget_file, says_stop
 from otel_atm.budget_text import MAX_LIMIT
 from otel_atm.errors import AtmError, ConfigurationError
 from otel_atm.gate import Alert, Gate
@@ -217,10 +217,13 @@ class Assembly:
         try:
             self.settings = self.settings.under(path)
         except AtmError as error:
-            logger.error(
-                "otel-atm: %s was changed, and cannot be used; the budgets stay:\n%s", path, error
+            message = (
+                "otel-atm: %s was changed, and cannot be used; the budgets stay as they were:\n%s"
             )
+            logger.error(message, path, error)
             self.gate.trouble.count("budget_file")
+            if says_stop(path):  # the kill switch works also in a file with mistakes
+                self.gate.stop("file", stopped=True)
             return
         self._apply()
         logger.info("otel-atm: %s was changed: %d budgets", path, len(self.settings.budgets))

@@ -16,8 +16,8 @@ LAYERS = (
     # L0: values, and what anybody may use
     (
         "_version semconv errors usage scope budget budget_fields budget_file budget_text window "
-        "event cache config_file late matching price price_file price_list pricing toml_lines trouble "
-        "watch"
+        "event cache config_file late matching price price_file price_list pricing toml_lines "
+        "trouble watch"
     ),
     "ledger",
     "gate",

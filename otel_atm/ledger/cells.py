@@ -134,13 +134,6 @@ class Cells:
         self.values = self._map(self.path, 2 * size)
         self._free = list(range(2 * size - 1, size - 1, -1))
 
-    def is_gone(self) -> bool:
-        """Whether somebody has removed the file, so that nobody will find it."""
-        try:
-            return self.path.stat().st_ino != os.fstat(self._lock).st_ino
-        except OSError:
-            return True
-
     def leave(self) -> None:
         """Remove the files. What they say must have been told to the store."""
         self.path.unlink(missing_ok=True)

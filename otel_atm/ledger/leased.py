@@ -153,7 +153,7 @@ class LeasedLedger(MemoryLedger):
                     seen = [*(seen or ()), (account, charge, held)]
         finally:
             self._lock.release()
-        return self._look_at(seen) if seen else ()
+        return self._look_at(seen or []) if seen or self._desk.crossings else ()
 
     def correct(self, hold: Hold, before: Amounts, used: Amounts) -> None:
         """See `Ledger.correct`."""

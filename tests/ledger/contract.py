@@ -432,9 +432,7 @@ class LedgerContract:
         clock.advance(4)  # and a slot more, since slots count as a whole
         book.spend(accounts, 300)
 
-    def test_it_gives_back_what_was_spent_first_first(
-        self, book: Book, clock: ManualClock
-    ) -> None:
+    def test_it_gives_back_what_was_spent_first_first(self, book: Book, clock: ManualClock) -> None:
         accounts = book.open(self.ROLLING)
         book.spend(accounts, 100)
         clock.advance(30)

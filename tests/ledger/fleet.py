@@ -126,5 +126,3 @@ class Fleet:
         for node in self.alive:
             node.store.fails = ""
             node.ledger.close()
-
-

@@ -27,7 +27,7 @@ def main() -> None:
     budget = Budget(orders["budget"], on_error=orders.get("on_error", "allow"))
     truth = os.open(orders["truth"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     ledger.use([budget])
-    print("ready", flush=True)
+    say("ready")
     sys.stdin.readline()
 
     def calls() -> None:
@@ -56,12 +56,17 @@ def main() -> None:
         sys.stdin.readline()
     if not orders.get("abrupt"):
         ledger.close()
-    print(json.dumps({"unbacked": ledger.unbacked}), flush=True)
+    say(json.dumps({"unbacked": ledger.unbacked}))
     os._exit(0)
 
 
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def complain(word: str, error: BaseException) -> None:
-    print(f"{word}: {error}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"{word}: {error}\n")
 
 
 def spent(truth: Path) -> int:

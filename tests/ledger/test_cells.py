@@ -116,12 +116,3 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "nodes").write_text("a file")
     with pytest.raises(OSError, match="nodes"):
         Cells(tmp_path / "nodes")
-
-
-def test_it_is_noticed_when_the_file_is_removed(tmp_path: Path) -> None:
-    cells = Cells(tmp_path)
-    assert not cells.is_gone()
-    for path in tmp_path.iterdir():
-        path.unlink()
-    assert cells.is_gone()
-    cells.leave()

@@ -9,8 +9,7 @@ import pytest
 
 from otel_atm.ledger.leased import LeasedLedger
 from otel_atm.ledger.sqlite import SqliteStore
-from otel_atm.testing import ManualClock
-from tests.ledger.contract import MINUTE, PER_MINUTE, PER_USER, Book, LedgerContract, LedgerMachine
+from tests.ledger.contract import PER_MINUTE, Book, LedgerContract, LedgerMachine
 
 
 def fail(word: str, error: BaseException) -> None:

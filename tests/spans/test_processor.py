@@ -23,7 +23,6 @@ from otel_atm.gate import Gate
 from otel_atm.gate.tally import Tally
 from otel_atm.ledger import MemoryLedger
 from otel_atm.spans.attribution import Attribution
-from otel_atm.spans.processor import GateProcessor
 from otel_atm.testing import ManualClock
 from tests.conftest import CHAT, USED, Metered
 
