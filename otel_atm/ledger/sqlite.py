@@ -170,15 +170,15 @@ class SqliteStore:
 
     @contextmanager
     def _writing(self, timeout_s: float) -> Iterator[sqlite3.Connection]:
-        with self._file.writing(timeout_s) as db:
-            if self._ids_of != self._file.generation:
-                self._ids, self._ids_of = {}, self._file.generation
-            known = dict(self._ids)
-            try:
+        known = dict(self._ids)
+        try:
+            with self._file.writing(timeout_s) as db:
+                if self._ids_of != self._file.generation:
+                    self._ids, self._ids_of, known = {}, self._file.generation, {}
                 yield db
-            except BaseException:
-                self._ids = known  # what was added to them is rolled back
-                raise
+        except BaseException:
+            self._ids = known  # what was added to them is rolled back
+            raise
 
     def _answer(self, db: sqlite3.Connection, ask: Ask, now_ns: int) -> Answer:
         place, row = self._find(db, ask.bucket, ask.node, ask.cap, ask.about, ask.gone_ns)

@@ -23,15 +23,15 @@ def events(bench: Metered) -> list[tuple[str, str, dict[str, object]]]:
 
 EXPECTED = {
     "atm.budget.name": "daily",
-    "level": 0.5,
+    "level": 0.25,
     "used": SPENT,
-    "limit": 2 * SPENT,
+    "limit": 4 * SPENT,
     "atm.user": "ann",
 }
 
 
 def budget() -> Budget:
-    return Budget(f"{2 * SPENT} tokens / day per user", alert_at=0.5, name="daily")
+    return Budget(f"{4 * SPENT} tokens / day per user", alert_at=0.25, name="daily")
 
 
 def test_an_alert_is_an_event_of_the_span_around_the_call(
