@@ -16,6 +16,7 @@ from otel_atm.budget_fields import (
     ON_ERROR,
     UNSET,
     Weights,
+    above_of,
     alerts,
     block_at_of,
     clock_of,
@@ -110,6 +111,8 @@ class Budget:
     on_unknown_price: str | float | None
     cap: int
     """The limit in the unit that ledgers count: millionths of a USD, else the limit itself."""
+    above: int = field(compare=False)
+    """How much more than `cap` may be spent before calls are refused; 0 but for "degrade"."""
     clock: Window = field(compare=False)
     """What says when its periods start and end; one object for all budgets with the same."""
     identity: object = field(compare=False)
@@ -173,6 +176,7 @@ class Budget:
         set_(self, "weights", tuple(sorted((kind, plain(of)) for kind, of in weighed.items())))
         set_(self, "on_unknown_price", unknown_price_of(on_unknown_price, terms.unit, action))
         set_(self, "identity", self.name or self._counted())
+        set_(self, "above", above_of(terms.cap, self.block_at, action))
         set_(self, "label", self.name or budget_text.render(terms))
         set_(self, "_weights", exactly(weighed, terms.unit))
 

@@ -178,6 +178,13 @@ def block_at_of(value: object, action: str) -> float:
     return float(number)
 
 
+def above_of(cap: int, block_at: float, action: str) -> int:
+    """How much more than its limit a budget allows before it blocks."""
+    if action != "degrade":
+        return 0
+    return int(cap * Fraction(str(block_at))) - cap  # 1.2 is not quite 1.2 as a float
+
+
 def unknown_price_of(value: object, unit: str, action: str) -> str | float | None:
     """What to do, or USD per million tokens; None if the unit is not USD."""
     if unit != "usd":

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from otel_atm._version import __version__
+from otel_atm.cli_budgets import budgets
 from otel_atm.errors import AtmError, StoreError
 
 
@@ -120,6 +121,9 @@ def drain(db: str, as_json: bool) -> None:
         return
     kept = f"; {waiting:,} bytes are still being written" if waiting else ""
     click.echo(f"{rows:,} row{'s' * (rows != 1)} taken into {db}{kept}")
+
+
+main.add_command(budgets)
 
 
 def _echo_json(value: dict[str, Any]) -> None:

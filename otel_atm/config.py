@@ -111,7 +111,7 @@ class Assembly:
         threading.Thread(target=prices.warm, name="otel-atm-prices", daemon=True).start()
         self.gate = Gate(
             settings.budgets,
-            open_ledger(settings.ledger, self.store, settings.clock, trouble),
+            open_ledger(settings.ledger, self.store, trouble),
             clock=settings.clock,
             default_hold=settings.default_hold,
             sinks=self._sinks(),

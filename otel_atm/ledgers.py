@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,26 +31,27 @@ def check_ledger(ledger: object) -> None:
         raise ConfigurationError(f"ledger={ledger!r}: expected a file after {_SQLITE!r}")
 
 
-def open_ledger(
-    ledger: str | Ledger[Any], store: Store | None, clock: Callable[[], int], trouble: Trouble
-) -> Ledger[Any]:
+def open_ledger(ledger: str | Ledger[Any], store: Store | None, trouble: Trouble) -> Ledger[Any]:
     """The ledger of this name; a Ledger is taken as it is.
 
     Args:
         ledger: see `check_ledger`. "auto" is a file beside the store where there is one, so that
             several processes share it and it survives a restart; else memory.
         store: that keeps the rows.
-        clock: nanoseconds since the Unix epoch.
         trouble: counts what fails.
     """
     if not isinstance(ledger, str):
         return ledger
     if ledger == "auto":
-        path = None
+        path = None if store is None else store.paths.ledger
     else:
         path = None if ledger == "memory" else Path(ledger.removeprefix(_SQLITE))
-    return MemoryLedger() if path is None else _sqlite(path, clock, trouble)
+    return MemoryLedger() if path is None else _sqlite(path, trouble)
 
 
-def _sqlite(path: Path, clock: Callable[[], int], trouble: Trouble) -> Ledger[Any]:
-    raise NotImplementedError
+def _sqlite(path: Path, trouble: Trouble) -> Ledger[Any]:
+    # Only who shares a file needs sqlite3.
+    from otel_atm.ledger.leased import LeasedLedger
+    from otel_atm.ledger.sqlite import SqliteStore
+
+    return LeasedLedger(SqliteStore(path), note=trouble.note)

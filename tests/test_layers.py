@@ -22,7 +22,7 @@ LAYERS = (
     "ledger",
     "gate",
     # L3: adapters; rooms that do not know each other
-    "spans store metrics",
+    "spans store metrics guards",
     "charts",
     # L5: the composition root and the faces
     "config environment faces handle ledgers cli cli_budgets report demo __init__",

@@ -93,6 +93,7 @@ class Gate:
         self.stopped = False
         self._forget_calls()
         self.configure(budgets, default_hold=default_hold, sinks=sinks)
+        ledger.on_alert(self.alerts.tell)
         ledger.on_stop(lambda stopped: self.stop("operator", stopped=stopped))
 
     def configure(

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from otel_atm.guards.answers import parsed
 from otel_atm.guards.counts import Json
 from otel_atm.guards.shape import Shape
-from otel_atm.guards.text import measure, utf8
+from otel_atm.guards.text import utf8, written
 
 #: (what may hold usage, model and id, or None; bytes of output text in the event; whether usage
 #: in it is the last word; whether the stream has said all that it will)
@@ -45,16 +45,12 @@ def spoken(value: Any) -> int:
                 elif part:
                     # names in the arguments of a tool are the tool's
                     if name in _OBJECTS:
-                        size += measure(part)[0]
+                        size += written(part)
                     else:
                         waiting.append(part)
         elif type(each) is list:
             waiting += each
     return size
-
-
-def _objects(value: Any) -> list[Json]:
-    return [each for each in value if type(each) is dict] if type(value) is list else []
 
 
 def _chat(event: Json) -> Said:
@@ -108,9 +104,11 @@ def _messages(event: Json) -> Said:
 def _generate(event: Json) -> Said:
     """Gemini: each event tells all that was used so far; the last one why it ends."""
     size, last = 0, False
-    for candidate in _objects(event.get("candidates")):
-        size += spoken(candidate.get("content"))
-        last = last or bool(candidate.get("finishReason"))
+    candidates = event.get("candidates")
+    for candidate in candidates if type(candidates) is list else ():
+        if type(candidate) is dict:
+            size += spoken(candidate.get("content"))
+            last = last or bool(candidate.get("finishReason"))
     # a prompt that was blocked has no candidates and costs what is told
     return event, size, last or "promptFeedback" in event, False
 

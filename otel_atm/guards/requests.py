@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from otel_atm.guards.endpoints import Endpoint, find_endpoint, model_in
-from otel_atm.guards.fields import FIELDS, MOST_TOKENS, NAMES, Fields, at, first_count
+from otel_atm.guards.fields import FIELDS, MOST_TOKENS, NAMES, at, first_count
 from otel_atm.guards.hosts import EVERYBODYS, Hosts
 from otel_atm.guards.shape import Shape
 from otel_atm.guards.skim import Skimmer
-from otel_atm.guards.text import measure, measure_unparsed, tokens_in, written
+from otel_atm.guards.text import media_in, media_in_unparsed, tokens_in, written
 from otel_atm.price import Tokens
 
 #: Bytes of the largest body that is parsed; of a larger one, the beginning and the end are read.
@@ -23,6 +23,7 @@ _MOST_NAME: Final = 256  # characters of a model
 #: Providers whose chat streams tell the usage though nobody asked for it.
 _TELLERS: Final = frozenset(("mistral_ai", "groq", "x_ai", "perplexity", "openrouter", "deepseek"))
 _ASKS_ON_REQUEST: Final = (Shape.CHAT, Shape.COMPLETIONS)
+_INCLUDE_USAGE: Final = ("stream_options", "include_usage")
 _SKIMMER: Final = Skimmer(NAMES)
 
 
@@ -39,7 +40,7 @@ class Request(NamedTuple):
         stream: whether the answer will come in pieces.
         most_output: output tokens that it allows at most, over all answers asked for; 0 for
             embeddings, which have none. None: no bound.
-        estimate: input about what the text, tools and schemas of the request are, see `text`,
+        estimate: input about what the messages, tools and schemas of the request are, see `text`,
             0 if it could not be read; output `most_output`, or 0 where that is None. What a
             provider adds by reference (files, earlier responses, hosted tools) is not in it.
         tells_usage: False if it asks for a stream that will not tell its usage.
@@ -80,13 +81,29 @@ def recognise(
     provider = hosts.provider(host)
     if provider is None and not endpoint.anywhere:
         return None
-    fields = read_body(body)
+    fields, read = _read(endpoint.shape, body or b"")
     named = fields.get("model")
     model = named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else model_in(path)
-    where = FIELDS[endpoint.shape]
-    if provider is None and not (model and any(name in fields for name in where.texts)):
-        return None
-    return _described(endpoint, provider or endpoint.provider, host, model, fields, body or b"")
+    if provider is None:
+        if not model or not any(name in fields for name in FIELDS[endpoint.shape].texts):
+            return None
+        provider = endpoint.provider
+    stream = _streams(endpoint, fields)
+    most = _most_output(endpoint.shape, fields)
+    return Request(
+        provider,
+        host,
+        model,
+        endpoint.operation,
+        endpoint.shape,
+        stream,
+        most,
+        (read, most or 0, 0, 0, 0),
+        not stream
+        or endpoint.shape not in _ASKS_ON_REQUEST
+        or provider in _TELLERS
+        or at(fields, _INCLUDE_USAGE) is True,
+    )
 
 
 def read_body(body: bytes | None) -> dict[str, Any]:
@@ -102,39 +119,35 @@ def read_body(body: bytes | None) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _described(
-    endpoint: Endpoint,
-    provider: str,
-    host: str,
-    model: str | None,
-    fields: dict[str, Any],
-    body: bytes,
-) -> Request:
-    where = FIELDS[endpoint.shape]
-    stream = endpoint.streams
-    if stream is None:
-        said = fields.get("stream")
-        # the official clients write true; what is no boolean, a gateway may take for one
-        stream = where.streams if said is None else said is True
-    most = _most_output(endpoint.shape, where, fields)
-    read = _read_bytes(where, fields) if len(body) <= MOST_PARSED else measure_unparsed(body)
-    return Request(
-        provider=provider,
-        host=host,
-        model=model,
-        operation=endpoint.operation,
-        shape=endpoint.shape,
-        stream=stream,
-        most_output=most,
-        estimate=(tokens_in(*read), most or 0, 0, 0, 0),
-        tells_usage=not stream
-        or endpoint.shape not in _ASKS_ON_REQUEST
-        or provider in _TELLERS
-        or at(fields, ("stream_options", "include_usage")) is True,
-    )
+def _read(shape: Shape, body: bytes) -> tuple[dict[str, Any], int]:
+    """Fields of a body, and about how many tokens it gives the model to read."""
+    length = len(body)
+    fields = read_body(body)
+    if length > MOST_PARSED:
+        size, media = media_in_unparsed(body)
+        return fields, tokens_in(length - size, media)
+    where = FIELDS[shape]
+    total = media = 0
+    for name in where.texts:
+        if name in fields:
+            size, more = media_in(fields[name])
+            total += written(fields[name]) - size
+            media += more
+    for path in where.schemas:
+        if path[0] in fields:
+            total += written(at(fields, path))
+    return fields, tokens_in(max(0, total), media)
 
 
-def _most_output(shape: Shape, where: Fields, fields: dict[str, Any]) -> int | None:
+def _streams(endpoint: Endpoint, fields: dict[str, Any]) -> bool:
+    if endpoint.streams is not None:
+        return endpoint.streams
+    asked = fields.get("stream")
+    return FIELDS[endpoint.shape].streams if asked is None else asked is True
+
+
+def _most_output(shape: Shape, fields: dict[str, Any]) -> int | None:
+    where = FIELDS[shape]
     if not where.speaks:
         return 0
     most = first_count(fields, where.most)
@@ -146,15 +159,3 @@ def _most_output(shape: Shape, where: Fields, fields: dict[str, Any]) -> int | N
         if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
             times *= len(prompts)  # each is completed by itself
     return min(most * times, MOST_TOKENS)
-
-
-def _read_bytes(where: Fields, fields: dict[str, Any]) -> tuple[int, int]:
-    size = media = 0
-    for name in where.texts:
-        if name in fields:
-            more, pictures = measure(fields[name])
-            size += more
-            media += pictures
-    for path in where.schemas:
-        size += written(at(fields, path))
-    return size, media

@@ -1,4 +1,4 @@
-"""Text: how much of it a JSON value holds, and about how many tokens that is."""
+"""Text: about how many tokens a model reads in a JSON value."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import orjson
 
-#: Bytes of UTF-8 text for one token: English and code need about four, other scripts fewer
-#: characters but more bytes each.
+#: Bytes of JSON in UTF-8 for one token. English and code have about four bytes a token, other
+#: scripts fewer characters but more bytes each; the quotes and names of JSON stand for what chat
+#: templates, tools and schemas add.
 BYTES_PER_TOKEN: Final = 4
 #: Tokens of one picture, sound or document: OpenAI has 85 to 1,445 for a picture, Anthropic up to
 #: about 1,600, Gemini 258 a tile. What it really was, the answer tells.
@@ -39,11 +40,20 @@ def utf8(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def measure(value: Any) -> tuple[int, int]:
-    """Bytes of the text in a JSON value, and how many media are in it.
+def written(value: Any) -> int:
+    """Bytes of a JSON value as compact JSON in UTF-8; 0 for what is empty."""
+    if not value:
+        return 0
+    try:
+        return len(orjson.dumps(value))
+    except (TypeError, ValueError):  # nested deeper than orjson writes
+        return 0
 
-    All strings count but not the names of fields, a number counts for one token, and base64 for
-    a medium, whatever its length.
+
+def media_in(value: Any) -> tuple[int, int]:
+    """What is no text in a JSON value: bytes of it as JSON, and how many media they are.
+
+    That is parts that say so by their type, and long strings that are base64.
     """
     size = media = 0
     waiting = [value]
@@ -52,48 +62,37 @@ def measure(value: Any) -> tuple[int, int]:
         kind = type(each)
         if kind is str:
             if len(each) >= _BLOB and is_blob(each):
+                size += len(each) + 2
                 media += 1
-            else:
-                size += len(each) if each.isascii() else utf8(each)
         elif kind is dict:
             label = each.get("type")
             if type(label) is str and label in _MEDIA:
+                size += written(each)
                 media += 1
             else:
                 waiting += each.values()
         elif kind is list:
             waiting += each
-        elif kind is int or kind is float:
-            size += BYTES_PER_TOKEN
     return size, media
-
-
-def written(value: Any) -> int:
-    """Bytes of a JSON value as JSON: what tools and schemas are to a model, names and all."""
-    if not value:
-        return 0
-    try:
-        return len(orjson.dumps(value))
-    except (TypeError, ValueError):  # nested deeper than orjson writes
-        return measure(value)[0]
 
 
 def is_blob(text: str) -> bool:
     """Whether a long string is base64 and no text: text has blanks, or other scripts."""
-    if text.startswith("data:") and ";base64," in text[:100]:
-        return True
-    return not text[:256].strip(_BASE64)
+    begin = text[:256]
+    if " " in begin:
+        return False
+    return (begin.startswith("data:") and ";base64," in begin) or not begin.strip(_BASE64)
 
 
-def measure_unparsed(body: bytes) -> tuple[int, int]:
-    """`measure` for JSON that is too large to be parsed: all of it is text, except base64.
+def media_in_unparsed(body: bytes) -> tuple[int, int]:
+    """`media_in` for JSON that is too large to be parsed: base64 only.
 
     It jumps from quote to quote, and over base64 at once.
     """
-    size, media, place = len(body), 0, 0
+    size = media = place = 0
     while found := _BLOB_IN_JSON.search(body, place):
         end = body.find(b'"', found.end())
         place = end if end >= 0 else len(body)
-        size -= place - found.start()
+        size += place - found.start() + 1
         media += 1
     return size, media

@@ -82,9 +82,7 @@ class Account:
         budget = self.page.book.budget
         if budget.action in SOFT:
             return UNLIMITED
-        if budget.action == "degrade":
-            return self.credit + int(budget.cap * (budget.block_at - 1))
-        return self.credit
+        return self.credit + budget.above
 
     @property
     def latest(self) -> Account:

@@ -58,13 +58,17 @@ class LeaseStore(Protocol):
 
     Every method but `open` waits `timeout_s` at most, where it has one.
 
-    Attributes:
-        folder: on this host, where the processes keep their cells.
-        generation: another number after the records were lost, e.g. because a file was removed.
     """
 
-    folder: Path
-    generation: int
+    @property
+    def folder(self) -> Path:
+        """On this host, where the processes keep their cells."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Another number after the records were lost, e.g. because a file was removed."""
+        ...
 
     @property
     def bell(self) -> Bell:
@@ -125,6 +129,10 @@ class LeaseStore(Protocol):
 
     def budgets(self) -> dict[str, str]:
         """Every budget that there is: as in `Bucket` → `Ask.about`."""
+        ...
+
+    def payers(self, budget: str) -> list[str]:
+        """Every payer of a budget, in whatever window, as in `Bucket`."""
         ...
 
     def grant(self, bucket: Bucket, amount: int, cap: int, about: str) -> None:

@@ -225,6 +225,10 @@ class Ledger(Protocol[C]):
         """Have `tell` called when an operator stops all calls (True), or lets them go on."""
         ...
 
+    def on_alert(self, tell: Callable[[Sequence[Crossing]], None]) -> None:
+        """Have `tell` called with alerts that fall due outside of `settle`: by other processes."""
+        ...
+
     def after_fork(self) -> None:
         """In a forked child: renew locks, drop the holds, which are the parent's."""
         ...

@@ -196,7 +196,7 @@ class LeasedAccount(Account):
         assert isinstance(book, LeasedBook)
         budget, self.asking = book.budget, True
         cap = min(budget.cap, MOST)
-        extra = int(budget.cap * (budget.block_at - 1)) if budget.action == "degrade" else 0
+        extra = budget.above
         return Ask(
             bucket=self.bucket,
             node=node,
@@ -239,7 +239,7 @@ class LeasedAccount(Account):
     @property
     def _above(self) -> int:
         budget = self.page.book.budget
-        return int(budget.cap * (budget.block_at - 1)) if budget.action == "degrade" else 0
+        return budget.above
 
     def overshoot(self, charge: int) -> int:
         """How much of what was just settled is past the limit, and past what is allowed there."""

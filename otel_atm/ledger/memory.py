@@ -163,6 +163,9 @@ class MemoryLedger:
     def on_stop(self, tell: Callable[[bool], None]) -> None:
         """See `Ledger.on_stop`. Operators reach only ledgers in files; see `Handle.stop`."""
 
+    def on_alert(self, tell: Callable[[Sequence[Crossing]], None]) -> None:
+        """See `Ledger.on_alert`. There are no other processes."""
+
     def after_fork(self) -> None:
         """See `Ledger.after_fork`. What was settled stays: a child has its parent's past."""
         self._lock = threading.RLock()

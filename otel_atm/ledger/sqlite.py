@@ -48,12 +48,17 @@ class SqliteStore:
         if not str(path) or Path(path).is_dir():
             raise ConfigurationError(f"ledger: {str(path)!r} is not the path of a file")
         self.path = Path(os.path.realpath(path))
-        self.folder = self.path.with_name(self.path.name + ".nodes")
+        self._folder = self.path.with_name(self.path.name + ".nodes")
         self._mono = mono
-        self._file = SqliteFile(self.path, self.folder, mono=mono, sleep=sleep)
+        self._file = SqliteFile(self.path, self._folder, mono=mono, sleep=sleep)
         self._bell: Bell | None = None
         self._ids: dict[str, tuple[int, str]] = {}  # budget → (its row, what is said about it)
         self._ids_of = -1  # the generation that they are of
+
+    @property
+    def folder(self) -> Path:
+        """See `LeaseStore.folder`."""
+        return self._folder
 
     @property
     def generation(self) -> int:
@@ -65,10 +70,10 @@ class SqliteStore:
         """See `LeaseStore.bell`."""
         if self._bell is None or self._bell.is_gone():
             try:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._bell = Bell(self.folder / "bell", lambda: int(self._mono() * SECOND_NS))
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._bell = Bell(self._folder / "bell", lambda: int(self._mono() * SECOND_NS))
             except OSError as error:
-                raise LedgerError(f"{self.folder}: {error.strerror or error}") from error
+                raise LedgerError(f"{self._folder}: {error.strerror or error}") from error
         return self._bell
 
     def open(self, timeout_s: float) -> None:
@@ -150,6 +155,16 @@ class SqliteStore:
         """See `LeaseStore.budgets`."""
         with self._file.reading() as db:
             return dict(db.execute("select identity, about from budget where about != ''"))
+
+    def payers(self, budget: str) -> list[str]:
+        """See `LeaseStore.payers`."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "select distinct payer from bucket join budget on budget.id = bucket.budget "
+                "where identity = ? order by payer",
+                (budget,),
+            )
+            return [payer for (payer,) in rows]
 
     def standings(self, budget: str, start_ns: int, from_ns: int) -> list[Standing]:
         """See `LeaseStore.standings`."""

@@ -136,7 +136,7 @@ class Said(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def tokens(row: Mapping[str, Any]) -> tuple[int, ...]:
+def tokens(row: Mapping[str, Any]) -> tuple[int, int, int, int, int, int]:
     """All amounts of a row."""
     return (
         row["input_tokens"],

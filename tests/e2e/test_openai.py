@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
 import otel_atm as atm
+from otel_atm.pricing import Prices, usd
 from otel_atm.testing import ProviderServer
 from tests.e2e.conftest import (
     UNKNOWN,
@@ -338,7 +339,11 @@ class TestColumns:
         assert row["trace_id"] == f"{span.context.trace_id:032x}"
         assert row["span_id"] == f"{span.context.span_id:016x}"
         assert row["duration_us"] > 0
-        assert row["cost_usd"] is None
+        price = Prices().find("openai", MODEL, program.clock())
+        assert price is not None
+        given, made, read, written, reasoning, _ = tokens(row)
+        cost = price.cost((given, made, read, written, reasoning), program.clock())
+        assert (row["cost_usd"], row["price_version"]) == (usd(cost), price.version)
 
     def test_the_span_says_who_pays_and_what_was_decided(
         self, program: Program, server: ProviderServer, oai: Any

@@ -810,6 +810,12 @@ class TestSettings:
     def test_may_stand_beside_a_text(self) -> None:
         budget = Budget("5 tokens / day", action="degrade", degrade_to="gpt-5.1-mini", block_at=2)
         assert (budget.action, budget.degrade_to, budget.block_at) == ("degrade", "gpt-5.1-mini", 2)
+        assert budget.above == 5
+
+    def test_what_is_above_the_limit_is_reckoned_in_decimals(self) -> None:
+        soft = Budget("1k tokens / day", action="degrade", degrade_to="gpt-5.1-mini")
+        assert soft.above == 200  # and not 199, as 1000 × (1.2 - 1) is in floats
+        assert Budget("1k tokens / day").above == 0
 
     @pytest.mark.parametrize(
         ("alert_at", "expected"),

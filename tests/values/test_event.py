@@ -96,9 +96,16 @@ def test_ids_made_by_many_threads_differ() -> None:
 @given(st.lists(st.integers(min_value=0, max_value=2**62), min_size=2, max_size=20))
 def test_texts_are_in_the_order_of_their_milliseconds(times: list[int]) -> None:
     ids = EventIds()
-    made = [(time_ns // 1_000_000, make(ids, time_ns)) for time_ns in times]
+    made = [(time_ns // 1_000_000, make(ids, time_ns)) for time_ns in sorted(times)]
     by_text = sorted(made, key=lambda pair: pair[1])
-    assert [pair[0] for pair in by_text] == sorted(pair[0] for pair in made)
+    assert by_text == made
+
+
+@given(st.lists(st.integers(min_value=0, max_value=2**62), min_size=2, max_size=20))
+def test_a_text_is_never_before_the_last_one_even_if_a_clock_goes_back(times: list[int]) -> None:
+    ids = EventIds()
+    made = [make(ids, time_ns) for time_ns in times]
+    assert made == sorted(made)
 
 
 def test_two_series_and_a_renewed_one_share_no_id() -> None:
