@@ -51,6 +51,7 @@ class Settings:
     prices: str | os.PathLike[str] | None = None
     on_alert: Callable[[Alert], None] | None = None
     clock: Callable[[], int] = field(default=time_ns)
+    guards: bool = False
 
     @classmethod
     def of(
@@ -63,6 +64,7 @@ class Settings:
         prices: str | os.PathLike[str] | None = None,
         on_alert: Callable[[Alert], None] | None = None,
         clock: Callable[[], int] = time_ns,
+        guards: bool = False,
     ) -> Settings:
         """Check what can be checked without making anything.
 
@@ -78,7 +80,17 @@ class Settings:
         keys = check_baggage_keys(baggage_keys)
         if prices is not None:
             read_price_file(prices)
-        settings = cls((), ledger, store, default_hold, keys, None, False, prices, on_alert, clock)
+        settings = cls(
+            (),
+            ledger,
+            store,
+            default_hold,
+            keys,
+            prices=prices,
+            on_alert=on_alert,
+            clock=clock,
+            guards=guards,
+        )
         return settings.under(budgets)
 
     def under(self, budgets: Budgets) -> Settings:

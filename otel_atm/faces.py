@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from time import time_ns
 from typing import Any
 
@@ -14,6 +14,9 @@ from opentelemetry.trace import get_current_span
 from otel_atm.config import Assembly, Budgets, Settings
 from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Admission, Alert, BudgetStatus, Tokens
+from otel_atm.gate.wire import Wire
+from otel_atm.guards.door import Door
+from otel_atm.guards.install import install, uninstall
 from otel_atm.ledger import Ledger
 from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.reader import Reader
@@ -45,6 +48,8 @@ class TokenSpanProcessor(GateProcessor):
         on_alert: called when a payer reaches a level of a budget's `alert_at`, in the thread of
             the call that does; be quick.
         clock: nanoseconds since the Unix epoch; for tests.
+        guards: whether the clients and HTTP libraries of the process are guarded too: calls are
+            refused and counted where they are sent, whatever makes spans of them or does not.
 
     Raises:
         ConfigurationError: a setting cannot be used; the message quotes it.
@@ -62,10 +67,11 @@ class TokenSpanProcessor(GateProcessor):
         prices: str | os.PathLike[str] | None = None,
         on_alert: Callable[[Alert], None] | None = None,
         clock: Callable[[], int] = time_ns,
+        guards: bool = False,
     ) -> None:
         self._set_up(
             Settings.of(
-                budgets, ledger, store, default_hold, baggage_keys, prices, on_alert, clock
+                budgets, ledger, store, default_hold, baggage_keys, prices, on_alert, clock, guards
             ),
             meter_provider,
         )
@@ -81,7 +87,16 @@ class TokenSpanProcessor(GateProcessor):
         self._assembly = Assembly(settings, meter_provider)
         super().__init__(self._assembly.gate, baggage_keys=settings.baggage_keys)
         weakref.finalize(self, self._assembly.close)  # also runs when the interpreter exits
+        self._door = Door(Wire(self._gate, self._attribution.plan), self._gate.trouble)
+        self._guard(settings.guards)
         _processors.add(self)
+
+    def _guard(self, guards: bool) -> None:
+        self._gate.guarded = guards
+        if guards:
+            install(self._door)
+        else:
+            uninstall(self._door)
 
     def admit(
         self,
@@ -163,12 +178,15 @@ class TokenSpanProcessor(GateProcessor):
         before = self._assembly.settings
         if settings != before:
             self._assembly.configure(settings)
+        if settings.guards != before.guards:
+            self._guard(settings.guards)
         if settings.baggage_keys != before.baggage_keys:
             self.take_from_baggage(settings.baggage_keys)
 
     def retire(self) -> None:
         """Shut down for good. A provider cannot forget a processor, so it ignores what comes."""
         self.ignore_spans()
+        self._guard(False)
         self._assembly.retire()
 
     def after_fork(self) -> None:

@@ -111,6 +111,7 @@ def init(
     prices: str | os.PathLike[str] | None = None,
     on_alert: Callable[[Alert], None] | None = None,
     clock: Callable[[], int] = time_ns,
+    guards: bool = True,
 ) -> Handle:
     """Set up metering and budgets for the process; the one call that most programs need.
 
@@ -130,13 +131,14 @@ def init(
         prices: as of `TokenSpanProcessor`.
         on_alert: as of `TokenSpanProcessor`.
         clock: as of `TokenSpanProcessor`.
+        guards: as of `TokenSpanProcessor`.
 
     Raises:
         ConfigurationError: a setting cannot be used; nothing was changed.
     """
     global _handle
     settings = Settings.of(
-        budgets, ledger, store, default_hold, baggage_keys, prices, on_alert, clock
+        budgets, ledger, store, default_hold, baggage_keys, prices, on_alert, clock, guards
     )
     with _init_lock:
         _warn_if_disabled(settings)

@@ -21,7 +21,7 @@ from otel_atm.gate.planner import Planner
 from otel_atm.gate.tally import BATCH, Tally
 from otel_atm.gate.totals import Totals
 from otel_atm.gate.waiting import Waiters
-from otel_atm.ledger import Claim, Hold, Ledger, LooseHold, Shortage
+from otel_atm.ledger import Amounts, Claim, Hold, Ledger, LooseHold, Shortage
 from otel_atm.price import Tokens
 from otel_atm.pricing import Prices
 from otel_atm.trouble import Trouble, logger
@@ -33,6 +33,8 @@ Sink = Callable[[Call], None]
 #: How old an open call may be for a sibling span, linked by context alone, to describe it too.
 _SIBLING_NS: Final = 5 * SECOND_NS
 
+#: Providers whose clients do not use the transports that guards watch.
+UNGUARDED: Final = frozenset(("aws.bedrock", "gcp.vertex_ai", None))
 #: How many lost calls can still be corrected.
 _MAX_LOST: Final = 1_024
 
@@ -60,6 +62,9 @@ class Gate:
 
     #: The most calls that are open at once; past it the oldest are written off as lost.
     MAX_OPEN: Final = 20_000
+
+    #: Whether guards see requests on their way: then a span holds little until they do.
+    guarded: bool
 
     def __init__(
         self,
@@ -91,6 +96,9 @@ class Gate:
         self._next_sweep_ns = 0
         self._stopped: dict[str, bool] = {}
         self.stopped = False
+        self.guarded = False
+        #: id of an open span → the call it tells of, and how; without a how, it lies beneath one.
+        self.spans: dict[int, tuple[Call, Any]] = {}
         self._forget_calls()
         self.configure(budgets, default_hold=default_hold, sinks=sinks)
         ledger.on_alert(self.alerts.tell)
@@ -179,8 +187,8 @@ class Gate:
             self.expire()
         call = Call(self._ids.make(now_ns), plan, (), now_ns, source, emitter, trace_id, span_id)
         claim = plan.claim
-        if most_output is not None or plan.traced:
-            claim, call.estimate = self._planner.special(plan, trace_id, _count(most_output))
+        if most_output is not None or plan.traced or self.guarded:
+            claim, call.estimate = self._known(plan, trace_id, most_output)
         if self.stopped or plan.forbidden is not None:
             return self._forbid(call)
         if claim is not None:
@@ -222,6 +230,57 @@ class Gate:
             call.hold = answer
         self._open[call.id] = call
         return call
+
+    # For guards; see `otel_atm.gate.wire`.
+
+    @property
+    def nothing(self) -> Amounts:
+        """What a call used that cost nothing."""
+        return self._planner.nothing
+
+    def now_ns(self) -> int:
+        """The time."""
+        return self._clock()
+
+    def latest(self) -> Call | None:
+        """The call that was opened last in this context."""
+        return _latest.get()
+
+    def is_open(self, call: Call) -> bool:
+        """Whether it is one of this gate's, and has not ended."""
+        return call.id in self._open
+
+    def prepare(self, plan: Plan, source: str, emitter: str, trace_id: int, span_id: int) -> Call:
+        """A call for which nothing is held yet."""
+        now_ns = self._clock()
+        if now_ns >= self._next_sweep_ns or len(self._open) >= self.MAX_OPEN:
+            self.expire()
+        event_id = self._ids.make(now_ns)
+        return Call(event_id, plan, (), now_ns, source, emitter, trace_id, span_id)
+
+    def requested(
+        self, plan: Plan, read: int, most_output: int | None, trace_id: int
+    ) -> tuple[Claim | None, Tokens]:
+        """The claim of a call whose request is known; see `Planner.requested`."""
+        return self._planner.requested(plan, read, most_output, trace_id)
+
+    def forbidden(self, call: Call) -> TokenQuotaExceeded | None:
+        """Why a call is not let in, whatever is left; None if nothing is in the way."""
+        if not self.stopped and call.plan.forbidden is None:
+            return None
+        return self._forbidden(call)
+
+    def keep(self, call: Call) -> None:
+        """The call is in flight now."""
+        self._open[call.id] = call
+        _latest.set(call)
+
+    def drop(self, call: Call) -> None:
+        """Give back what is held for a call that never was one; there is no row of it."""
+        if self._open.pop(call.id, None) is not None:
+            call.open = False
+            self.ledger.settle(call.hold, self._planner.nothing)
+            call.hold = ()
 
     def amend(self, call: Call, tokens: Tokens) -> TokenQuotaExceeded | None:
         """Hold what these tokens come to in the place of what is held; None if there is room.
@@ -359,6 +418,7 @@ class Gate:
         self.totals.renew()
         self.alerts.after_fork()
         self.waiters = Waiters()
+        self.spans.clear()
         self.ledger.after_fork()
 
     def _forget_calls(self) -> None:
@@ -375,6 +435,7 @@ class Gate:
                 and call.open
                 and emitter not in call.emitters
                 and call.id in self._open  # this gate's
+                and (call is ancestor or not call.sent)
                 and now_ns - call.opened_ns <= max_age_ns
                 and compatible(call.plan.kind, plan.kind)
                 and (call is ancestor or self._are_siblings(call.emitters[-1], emitter))
@@ -396,6 +457,12 @@ class Gate:
         self._open[call.id] = call
         _latest.set(call)
         return False
+
+    def _known(self, plan: Plan, trace_id: int, most_output: object) -> tuple[Claim | None, Tokens]:
+        """What a call asks for, of which a span says more than usual, or a guard soon will."""
+        if self.guarded and plan.kind.provider not in UNGUARDED:
+            return self._planner.floor(plan, trace_id)
+        return self._planner.special(plan, trace_id, _count(most_output))
 
     def _forbid(self, call: Call) -> Call:
         """Refuse a call whatever is left, or let it through where that cannot be done."""
@@ -421,7 +488,7 @@ class Gate:
         """Meter a call that cannot be refused."""
         call.outcome = Outcome(would_refuse=budget)
         emitter = call.emitters[0]
-        if emitter not in self._warned:
+        if emitter not in self._warned and not self.guarded:
             self._warned.add(emitter)
             logger.warning(
                 "otel-atm: budget %s is used up, but %s passes over refusals: "

@@ -19,6 +19,7 @@ from otel_atm.pricing import Prices
 
 _TOKENS: Final = 0  # where they stand in `Amounts`
 _MOST_CLAIMS: Final = 64  # remembered by a plan
+_FLOOR: Final[Tokens] = (8, 8, 0, 0, 0)  # held for a call until a guard sees its request
 
 
 class Planner:
@@ -106,14 +107,34 @@ class Planner:
         lower = upper = plan.estimate
         if most_output is not None:
             lower, upper = estimates.at_most(lower, most_output), (upper[0], most_output, 0, 0, 0)
-        shares = self._asked(plan.shape, lower, upper)
-        by_budget = {share.budget: share for share in shares}
-        asked = [by_budget[account.key.budget] for account in plan.accounts]
-        lines = [
-            Line(_of_trace(account.key, trace_id), account.unit, share.amount, share.exact)
-            for account, share in zip(plan.accounts, asked, strict=True)
-        ]
-        return self._remember(plan, key, lines, lower)
+        return self._remember(plan, key, self._lines(plan, lower, upper, trace_id), lower)
+
+    def floor(self, plan: Plan, trace_id: int) -> tuple[Claim | None, Tokens]:
+        """The claim of a call that a guard will soon know more about: very little."""
+        key = trace_id if plan.traced else 0, "floor"
+        known = plan.claims.get(key)
+        if known is not None or not plan.accounts:
+            return known or (None, plan.estimate)
+        return self._remember(plan, key, self._lines(plan, _FLOOR, _FLOOR, trace_id), plan.estimate)
+
+    def requested(
+        self, plan: Plan, read: int, most_output: int | None, trace_id: int
+    ) -> tuple[Claim | None, Tokens]:
+        """The claim of a call whose request is known.
+
+        Args:
+            plan: of the call's kind.
+            read: about how many tokens its input has, 4 bytes of text each.
+            most_output: None when the request does not bound it.
+            trace_id: for budgets per trace.
+        """
+        made = plan.estimate[1]
+        lower = read, made if most_output is None else min(made, most_output), 0, 0, 0
+        if not plan.accounts:
+            return None, lower
+        # No token is shorter than a byte.
+        upper = 4 * read, made if most_output is None else most_output, 0, 0, 0
+        return self._claim(self._lines(plan, lower, upper, trace_id)), lower
 
     def stated(self, plan: Plan, tokens: Tokens, *, whole: bool, trace_id: int = 0) -> Claim | None:
         """The claim of a call whose use the caller states: it fits or it is refused.
@@ -150,6 +171,18 @@ class Planner:
         if not estimates.is_alike(plan.estimate, learned):
             fresh = self._make_of(plan.kind, shape)
             plan.estimate, plan.claim, plan.claims = learned, fresh.claim, {}
+
+    def _lines(self, plan: Plan, lower: Tokens, upper: Tokens, trace_id: int) -> list[Line]:
+        shares = {share.budget: share for share in self._asked(plan.shape, lower, upper)}
+        asked = [(account, shares[account.key.budget]) for account in plan.accounts]
+        return [
+            Line(_of_trace(account.key, trace_id), account.unit, share.amount, share.exact)
+            for account, share in asked
+        ]
+
+    def _claim(self, lines: list[Line]) -> Claim:
+        claim: Claim = self._ledger.claim(lines)
+        return claim
 
     def _remember(
         self, plan: Plan, key: Hashable, lines: list[Line], estimate: Tokens

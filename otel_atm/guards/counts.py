@@ -18,6 +18,8 @@ Json: TypeAlias = dict[str, Any]
 
 def count_of(value: object) -> int:
     """A count ≥ 0; what is none, is 0. Cohere writes whole floats."""
+    if value is None:
+        return 0
     if type(value) is int:
         return value if 0 <= value < MOST_TOKENS else 0
     if isinstance(value, float) and 0 <= value < MOST_TOKENS and value.is_integer():
@@ -108,20 +110,14 @@ def _anthropic(answer: Json) -> Tokens | None:
 
 def _gemini(answer: Json) -> Tokens | None:
     """Gemini's ``usageMetadata``: the prompt has the cache in it, the candidates no thoughts."""
-    usage = _object(answer, "usageMetadata", "usage_metadata")
-    if not usage:
+    usage = answer.get("usageMetadata")
+    if type(usage) is not dict:
         return None
-    thoughts = count_of(usage.get("thoughtsTokenCount"))
-    return _told(
-        (
-            count_of(usage.get("promptTokenCount"))
-            + count_of(usage.get("toolUsePromptTokenCount")),
-            count_of(usage.get("candidatesTokenCount")) + thoughts,
-            count_of(usage.get("cachedContentTokenCount")),
-            0,
-            thoughts,
-        )
-    )
+    tell = usage.get  # in every chunk of a stream
+    thoughts = count_of(tell("thoughtsTokenCount"))
+    given = count_of(tell("promptTokenCount")) + count_of(tell("toolUsePromptTokenCount"))
+    made = count_of(tell("candidatesTokenCount")) + thoughts
+    return _told((given, made, count_of(tell("cachedContentTokenCount")), 0, thoughts))
 
 
 def _predict(answer: Json) -> Tokens | None:

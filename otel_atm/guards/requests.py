@@ -11,7 +11,7 @@ from otel_atm.guards.fields import FIELDS, MOST_TOKENS, NAMES, at, first_count
 from otel_atm.guards.hosts import EVERYBODYS, Hosts
 from otel_atm.guards.shape import Shape
 from otel_atm.guards.skim import Skimmer
-from otel_atm.guards.text import media_in, media_in_unparsed, tokens_in, written
+from otel_atm.guards.text import media_in_unparsed, reading, tokens_in, written
 from otel_atm.price import Tokens
 
 #: Bytes of the largest body that is parsed; of a larger one, the beginning and the end are read.
@@ -130,13 +130,13 @@ def _read(shape: Shape, body: bytes) -> tuple[dict[str, Any], int]:
     total = media = 0
     for name in where.texts:
         if name in fields:
-            size, more = media_in(fields[name])
-            total += written(fields[name]) - size
+            size, more = reading(fields[name])
+            total += size
             media += more
     for path in where.schemas:
         if path[0] in fields:
             total += written(at(fields, path))
-    return fields, tokens_in(max(0, total), media)
+    return fields, tokens_in(total, media)
 
 
 def _streams(endpoint: Endpoint, fields: dict[str, Any]) -> bool:

@@ -15,8 +15,11 @@ BYTES_PER_TOKEN: Final = 4
 #: about 1,600, Gemini 258 a tile. What it really was, the answer tells.
 MEDIA_TOKENS: Final = 1_000
 
-#: A string from this many characters on is looked at: is it base64?
+#: A string from this many characters on is looked at, so far: is it base64?
 _BLOB: Final = 512
+_LOOK: Final = 256
+#: Bytes of JSON that may be taken for text as it is.
+_PLAIN: Final = 1 << 14
 _BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 #: Parts of a message that name or hold something else than text, by their ``type``.
 _MEDIA: Final = frozenset(
@@ -46,8 +49,35 @@ def written(value: Any) -> int:
         return 0
     try:
         return len(orjson.dumps(value))
-    except (TypeError, ValueError):  # nested deeper than orjson writes
-        return 0
+    except (TypeError, ValueError):  # nested deeper than orjson writes, not deeper than it reads
+        return _strings(value)
+
+
+def reading(value: Any) -> tuple[int, int]:
+    """What a model is to read: bytes of text, and how many media."""
+    try:
+        text = orjson.dumps(value)
+    except (TypeError, ValueError):
+        return _strings(value), 0
+    # without a part that has a type, a picture is base64, and a small one is not worth a search
+    if len(text) <= _PLAIN and b'"type":"' not in text:
+        return len(text), 0
+    size, media = media_in(value)
+    return max(0, len(text) - size), media
+
+
+def _strings(value: Any) -> int:
+    size = 0
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if type(each) is str:
+            size += utf8(each)
+        elif type(each) is list:
+            waiting += each
+        elif type(each) is dict:
+            waiting += each.values()
+    return size
 
 
 def media_in(value: Any) -> tuple[int, int]:
@@ -56,31 +86,31 @@ def media_in(value: Any) -> tuple[int, int]:
     That is parts that say so by their type, and long strings that are base64.
     """
     size = media = 0
-    waiting = [value]
+    waiting: list[Any] = [[value]]
     while waiting:
         each = waiting.pop()
-        kind = type(each)
-        if kind is str:
-            if len(each) >= _BLOB and is_blob(each):
-                size += len(each) + 2
-                media += 1
-        elif kind is dict:
+        if type(each) is dict:
             label = each.get("type")
             if type(label) is str and label in _MEDIA:
                 size += written(each)
                 media += 1
-            else:
-                waiting += each.values()
-        elif kind is list:
-            waiting += each
+                continue
+            each = each.values()
+        for part in each:
+            kind = type(part)
+            if kind is str:
+                # most long texts have a blank soon, and need no closer look
+                if len(part) >= _BLOB and part.find(" ", 0, _LOOK) < 0 and is_blob(part):
+                    size += len(part) + 2
+                    media += 1
+            elif kind is dict or kind is list:
+                waiting.append(part)
     return size, media
 
 
 def is_blob(text: str) -> bool:
     """Whether a long string is base64 and no text: text has blanks, or other scripts."""
-    begin = text[:256]
-    if " " in begin:
-        return False
+    begin = text[:_LOOK]
     return (begin.startswith("data:") and ";base64," in begin) or not begin.strip(_BASE64)
 
 

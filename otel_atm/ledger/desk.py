@@ -12,6 +12,7 @@ from otel_atm.ledger.grants import Answer, Ask
 from otel_atm.ledger.lease_store import LeaseStore, LedgerError
 from otel_atm.ledger.ledger import Crossing
 from otel_atm.ledger.lessee import MOST, LeasedAccount
+from otel_atm.window import SECOND_NS
 
 #: After a failure the store is left alone for so many seconds.
 REST_S: Final = 0.25
@@ -44,7 +45,7 @@ class Desk:
         self.store, self.timeout_s, self.mono = store, timeout_s, mono
         self._note = note
         self._births, self._seqs = count(1), count(1)
-        self.now_ns = 0
+        self.now_ns, self._seen_at = 0, mono()
         self.renew()
 
     def renew(self) -> None:
@@ -95,7 +96,12 @@ class Desk:
 
     def see(self, now_ns: int) -> None:
         """Somebody has given the time."""
-        self.now_ns = max(self.now_ns, now_ns)
+        if now_ns > self.now_ns:
+            self.now_ns, self._seen_at = now_ns, self.mono()
+
+    def about_now_ns(self) -> int:
+        """What time it may be; nobody decides by it what is admitted where."""
+        return self.now_ns + int((self.mono() - self._seen_at) * SECOND_NS)
 
     def remember(self, account: LeasedAccount) -> None:
         """It has something to tell, once the store can be asked."""

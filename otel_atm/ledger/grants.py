@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from otel_atm.window import FOREVER_NS
+
 #: How many calls a block of credit is for, at least, while there is plenty.
 FIRST_CALLS: Final = 32
 #: For how many seconds a block should last at the pace of its node.
@@ -40,8 +42,15 @@ class Bucket(NamedTuple):
 
     @property
     def counts_from_ns(self) -> int:
-        """Slots that start after this count together with this one."""
+        """What starts after this, of the same payer, counts together with this one."""
+        if not self.length_ns:
+            return self.start_ns - 1
         return self.start_ns - self.length_ns - (self.end_ns - self.start_ns)
+
+    @property
+    def counts_to_ns(self) -> int:
+        """And what starts up to this: a node whose clock is late must not forget later slots."""
+        return FOREVER_NS if self.length_ns else self.start_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ class LeasedAccount(Account):
     def _block(self, now: float, now_ns: int) -> int:
         """How much to take at once."""
         self.pace.measure(self.spent, now)
-        rest_s = min(HORIZON_S, max(0.0, (self.page.period.end_ns - now_ns) / SECOND_NS))
+        rest_s = min(HORIZON_S, self._rest_s(now_ns))
         return min(MOST, max(FIRST_CALLS * self.call, int(self.pace.burn * rest_s)))
 
     def _message(
@@ -252,15 +252,20 @@ class LeasedAccount(Account):
         told, used = self.answer.told if self.answer else (), self.used
         return any(used >= at and level not in told for level, at in self.page.book.alerts)
 
-    def is_low(self, now: float) -> bool:
+    def is_low(self, now: float, now_ns: int) -> bool:
         """Whether it is time to ask for more, so that no call has to wait."""
-        told, answer = self.told, self.answer
-        if not self.pace.burn or told is None or answer is None or self.credit >= MOST:
+        told, answer, pace = self.told, self.answer, self.pace
+        if not pace.burn or told is None or answer is None or self.credit >= MOST:
             return False
-        if now - self.pace.active_at > 1.0 or self.credit - self.spent >= self.pace.burn:
+        free_s = (self.credit - self.spent) / pace.burn
+        if free_s >= min(1.0, self._rest_s(now_ns) - 0.1) or now - pace.active_at > 1.0:
             return False
         got_nothing = told.want and answer.granted <= max(told.keep + told.need, told.spent)
         return now - self.told_at >= (1.0 if got_nothing or not answer.ok else 0.1)
+
+    def _rest_s(self, now_ns: int) -> float:
+        """Until the window ends."""
+        return max(0.0, (self.page.period.end_ns - now_ns) / SECOND_NS)
 
     @property
     def is_told(self) -> bool:

@@ -224,7 +224,7 @@ class _Call:
             if isinstance(account, LeasedAccount)
             and account not in asked
             and account in desk.live
-            and account.is_low(now)
+            and account.is_low(now, self.now_ns)
         ]
         return letters
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from otel_atm.errors import ConfigurationError
 from otel_atm.ledger.bell import Bell
 from otel_atm.ledger.cells import Remains
-from otel_atm.ledger.grants import Answer, Ask, Bucket, Lease, Record, Sums, answer
+from otel_atm.ledger.grants import Answer, Ask, Bucket
 from otel_atm.ledger.lease_store import LedgerError, Standing, Tally
-from otel_atm.ledger.sqlite_file import SqliteFile
+from otel_atm.ledger.sqlite_file import Hand, SqliteFile
+from otel_atm.ledger.sqlite_step import BuriedError, OvertakenError, Step
 from otel_atm.window import FOREVER_NS, SECOND_NS
 
 #: For how long a window that is over is kept for what is settled late.
 KEEP_NS: Final = 3_600 * SECOND_NS
 #: The number of the last message about a dead node.
 _LAST_SEQ: Final = 1 << 50
+#: How often a step is made again because somebody else was faster, before it waits for the lock.
+_TRIES: Final = 3
+#: For how many seconds an operator waits.
+_OPERATOR_S: Final = 5.0
 
 
 class SqliteStore:
@@ -52,8 +55,6 @@ class SqliteStore:
         self._mono = mono
         self._file = SqliteFile(self.path, self._folder, mono=mono, sleep=sleep)
         self._bell: Bell | None = None
-        self._ids: dict[str, tuple[int, str]] = {}  # budget → (its row, what is said about it)
-        self._ids_of = -1  # the generation that they are of
 
     @property
     def folder(self) -> Path:
@@ -88,65 +89,65 @@ class SqliteStore:
     # Nodes ------------------------------------------------------------------------------------
 
     def step(self, asks: Sequence[Ask], now_ns: int, timeout_s: float) -> list[Answer]:
-        """See `LeaseStore.step`."""
-        with self._writing(timeout_s) as db:
-            return [self._answer(db, ask, now_ns) for ask in asks]
+        """See `LeaseStore.step`. All asks are of one node."""
+        with self._file.using(timeout_s) as hand:
+            return _made(hand, lambda: Step(asks[0].node, asks, now_ns)) if asks else []
 
     def bury(self, node: str, remains: Sequence[Remains], now_ns: int, timeout_s: float) -> None:
         """See `LeaseStore.bury`."""
-        with self._writing(timeout_s) as db:
-            if db.execute("select 1 from buried where node = ?", (node,)).fetchone():
-                return
-            for each in remains:
-                self._answer(db, _last_word(node, each), now_ns)
-            db.execute(
-                "update bucket set spare = spare - 1, granted = granted - "
-                "(select granted - spent from lease where bucket = id and node = :node) "
-                "where id in (select bucket from lease where node = :node and granted > spent)",
-                {"node": node},
-            )
-            db.execute("delete from lease where node = ?", (node,))
-            db.execute("insert into buried values (?, ?)", (node, now_ns))
+        words = [_last_word(node, each) for each in remains]
+        with self._file.using(timeout_s) as hand, suppress(BuriedError):
+            _made(hand, lambda: Step(node, words, now_ns), buried=node)
 
     def sweep(self, now_ns: int) -> None:
         """See `LeaseStore.sweep`."""
-        with self._writing(1.0) as db:
-            gone = "select id from bucket where gone_ns < ?"
-            db.execute(f"delete from lease where bucket in ({gone})", (now_ns,))
-            db.execute("delete from bucket where gone_ns < ?", (now_ns,))
-            db.execute("delete from exempt where until_ns < ?", (now_ns,))
-            db.execute("delete from buried where at_ns < ?", (now_ns - 86_400 * SECOND_NS,))
+        with self._file.using(1.0) as hand:  # one by one: nobody waits for long
+            hand.write(
+                "delete from lease where bucket in (select id from bucket where gone_ns < ?)",
+                (now_ns,),
+            )
+            hand.write("delete from bucket where gone_ns < ?", (now_ns,))
+            hand.write("delete from exempt where until_ns < ?", (now_ns,))
+            hand.write("delete from buried where at_ns < ?", (now_ns - 86_400 * SECOND_NS,))
         self._file.checkpoint()
 
     # Operators --------------------------------------------------------------------------------
 
     def grant(self, bucket: Bucket, amount: int, cap: int, about: str) -> None:
         """See `LeaseStore.grant`."""
-        with self._writing(5.0) as db:
-            place, _ = self._find(db, bucket, "", cap, about, gone_ns(bucket))
-            db.execute("update bucket set extra = extra + ? where id = ?", (amount, place))
+        with self._file.writing(_OPERATOR_S) as hand:
+            hand.write(
+                "insert or ignore into bucket (budget, payer, start_ns, end_ns, length_ns, cap, "
+                "gone_ns) values (?, ?, ?, ?, ?, ?, ?)",
+                (_budget(hand, bucket, about), *bucket[1:], cap, gone_ns(bucket)),
+            )
+            hand.write(
+                "update bucket set extra = extra + ?, version = version + 1 "
+                "where budget = ? and payer = ? and start_ns = ?",
+                (amount, _budget(hand, bucket, about), bucket.payer, bucket.start_ns),
+            )
 
     def reset(self, bucket: Bucket) -> None:
         """See `LeaseStore.reset`. Of a rolling window: all slots that count."""
-        with self._writing(5.0) as db:
-            budget = self._budget(db, bucket.budget, "")
-            which = "budget = ? and payer = ? and start_ns > ?"
-            whose = (budget, bucket.payer, min(bucket.counts_from_ns, bucket.start_ns - 1))
-            db.execute(
+        with self._file.writing(_OPERATOR_S) as hand:
+            which = "budget = ? and payer = ? and start_ns > ? and start_ns <= ?"
+            first, last = bucket.counts_from_ns, bucket.counts_to_ns
+            whose = (_budget(hand, bucket, ""), bucket.payer, first, last)
+            hand.write(
                 f"delete from lease where bucket in (select id from bucket where {which})", whose
             )
-            db.execute(
+            hand.write(
                 "update bucket set epoch = epoch + 1, granted = 0, spent = 0, settled = 0, "
-                f"spare = 0, extra = 0, told = '[]' where {which}",
+                f"spare = 0, extra = 0, told = '[]', version = version + 1 where {which}",
                 whose,
             )
 
     def exempt(self, bucket: Bucket, until_ns: int, about: str) -> None:
         """See `LeaseStore.exempt`."""
-        with self._writing(5.0) as db:
-            budget = self._budget(db, bucket.budget, about)
-            db.execute(
-                "insert or replace into exempt values (?, ?, ?)", (budget, bucket.payer, until_ns)
+        with self._file.writing(_OPERATOR_S) as hand:
+            hand.write(
+                "insert or replace into exempt values (?, ?, ?)",
+                (_budget(hand, bucket, about), bucket.payer, until_ns),
             )
 
     # Reading ----------------------------------------------------------------------------------
@@ -181,124 +182,7 @@ class SqliteStore:
             ).fetchone()
             return Tally(*row)
 
-    # One step ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def _writing(self, timeout_s: float) -> Iterator[sqlite3.Connection]:
-        known = dict(self._ids)
-        try:
-            with self._file.writing(timeout_s) as db:
-                if self._ids_of != self._file.generation:
-                    self._ids, self._ids_of, known = {}, self._file.generation, {}
-                yield db
-        except BaseException:
-            self._ids = known  # what was added to them is rolled back
-            raise
-
-    def _answer(self, db: sqlite3.Connection, ask: Ask, now_ns: int) -> Answer:
-        place, row = self._find(db, ask.bucket, ask.node, ask.cap, ask.about, ask.gone_ns)
-        cap, epoch, granted, spent, settled, spare, extra, told, *leased = row
-        lease = Lease(*leased) if leased[0] is not None else Lease()
-        others = Sums(granted, spent, settled).with_(lease, -1)
-        slots: tuple[tuple[int, int], ...] = ()
-        levels = json.loads(told) if told != "[]" else []
-        if ask.bucket.length_ns:
-            before, extra, levels, slots = self._other_slots(db, ask.bucket, place, extra, levels)
-            others = others.with_(Lease(0, *before))
-            slots = tuple(sorted((*slots, (_counts_until_ns(ask.bucket), granted))))
-        record = Record(
-            epoch=max(epoch, ask.epoch),
-            lease=lease,
-            others=others,
-            rivals=spare - (lease.spare > 0),
-            extra=extra,
-            told=tuple(levels),
-            exempt_ns=self._exempt_ns(db, ask.bucket, now_ns),
-            slots=slots,
-        )
-        answered, kept, change = answer(ask, record)
-        if kept is not lease:
-            here = json.dumps(sorted({*(json.loads(told)), *answered.due}))
-            db.execute(
-                "update bucket set cap = ?, epoch = ?, granted = granted + ?, spent = spent + ?, "
-                "settled = settled + ?, spare = ?, told = ?, gone_ns = max(gone_ns, ?) "
-                "where id = ?",
-                (
-                    ask.cap or cap,
-                    record.epoch,
-                    *change,
-                    record.rivals + (kept.spare > 0),
-                    here,
-                    ask.gone_ns,
-                    place,
-                ),
-            )
-            db.execute(
-                "insert or replace into lease values (?, ?, ?, ?, ?, ?, ?)",
-                (place, ask.node, *kept),
-            )
-        return answered
-
-    def _find(
-        self, db: sqlite3.Connection, bucket: Bucket, node: str, cap: int, about: str, gone_ns: int
-    ) -> tuple[int, Sequence[Any]]:
-        """A bucket's row, which is made if there is none, and what it says."""
-        budget = self._budget(db, bucket.budget, about)
-        of = (node, budget, bucket.payer, bucket.start_ns)
-        row = db.execute(_BUCKET, of).fetchone()
-        if row is None:
-            db.execute(
-                "insert into bucket (budget, payer, start_ns, end_ns, length_ns, cap, gone_ns) "
-                "values (?, ?, ?, ?, ?, ?, ?)",
-                (budget, *bucket[1:], cap, gone_ns),
-            )
-            row = db.execute(_BUCKET, of).fetchone()
-        return row[0], row[1:]
-
-    def _budget(self, db: sqlite3.Connection, identity: str, about: str) -> int:
-        known = self._ids.get(identity)
-        if known is not None and (known[1] == about or not about):
-            return known[0]
-        db.execute("insert or ignore into budget (identity, about) values (?, '')", (identity,))
-        if about:
-            db.execute("update budget set about = ? where identity = ?", (about, identity))
-        row = db.execute("select id, about from budget where identity = ?", (identity,)).fetchone()
-        self._ids[identity] = row
-        place: int = row[0]
-        return place
-
-    def _other_slots(
-        self, db: sqlite3.Connection, bucket: Bucket, place: int, extra: int, told: list[float]
-    ) -> tuple[Sums, int, list[float], tuple[tuple[int, int], ...]]:
-        """Of a rolling window: sums, extra and alerts of the slots that count with this one."""
-        budget = self._ids[bucket.budget][0]
-        sums, slots = Sums(), []
-        for start_ns, end_ns, granted, spent, settled, more, levels in db.execute(
-            "select start_ns, end_ns, granted, spent, settled, extra, told from bucket "
-            "where budget = ? and payer = ? and start_ns > ? and id != ?",
-            (budget, bucket.payer, bucket.counts_from_ns, place),
-        ):
-            sums = Sums(sums.granted + granted, sums.spent + spent, sums.settled + settled)
-            slots.append((end_ns + bucket.length_ns, granted))
-            extra += more
-            if start_ns > bucket.start_ns - bucket.length_ns and levels != "[]":
-                told = [*told, *json.loads(levels)]
-        return sums, extra, told, tuple(slots)
-
-    def _exempt_ns(self, db: sqlite3.Connection, bucket: Bucket, now_ns: int) -> int:
-        row = db.execute(
-            "select until_ns from exempt where budget = ? and payer = ? and until_ns > ?",
-            (self._ids[bucket.budget][0], bucket.payer, now_ns),
-        ).fetchone()
-        return row[0] if row else 0
-
-
-_BUCKET: Final = """
-    select b.id, b.cap, b.epoch, b.granted, b.spent, b.settled, b.spare, b.extra, b.told,
-           l.birth, l.granted, l.spent, l.settled, l.seq
-    from bucket as b left join lease as l on l.bucket = b.id and l.node = ?
-    where b.budget = ? and b.payer = ? and b.start_ns = ?
-"""
 _STANDINGS: Final = """
     select b.payer, b.cap, sum(b.extra), sum(b.granted), sum(b.spent), sum(b.settled),
            max(b.start_ns), b.end_ns, coalesce(e.until_ns, 0)
@@ -322,15 +206,40 @@ _TALLY: Final = """
 """
 
 
+def _made(hand: Hand, begin: Callable[[], Step], *, buried: str | None = None) -> list[Answer]:
+    """A step; of many processes that are faster, it waits for the last."""
+    for _ in range(_TRIES):
+        step = begin()
+        step.read(hand.db)
+        answers = step.decide()
+        try:
+            step.write(hand.write, buried=buried)
+        except OvertakenError:
+            continue
+        return answers
+    with hand.alone():
+        step = begin()
+        step.read(hand.db)
+        answers = step.decide()
+        step.write(hand.db.execute, buried=buried)
+    return answers
+
+
+def _budget(hand: Hand, bucket: Bucket, about: str) -> int:
+    """Its row, which is made if there is none."""
+    hand.write(
+        "insert or ignore into budget (identity, about) values (?, ?)", (bucket.budget, about)
+    )
+    row = hand.db.execute("select id from budget where identity = ?", (bucket.budget,)).fetchone()
+    place: int = row[0]
+    return place
+
+
 def gone_ns(bucket: Bucket) -> int:
     """When a bucket may be forgotten, as far as its window says."""
     if bucket.end_ns >= FOREVER_NS:
         return FOREVER_NS
     return bucket.end_ns + 2 * bucket.length_ns + KEEP_NS
-
-
-def _counts_until_ns(bucket: Bucket) -> int:
-    return bucket.end_ns + bucket.length_ns
 
 
 def _last_word(node: str, remains: Remains) -> Ask:

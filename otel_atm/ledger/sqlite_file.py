@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from otel_atm.ledger.lease_store import LedgerError
 
@@ -24,8 +24,56 @@ _SCHEMA: Final = Path(__file__).with_name("sqlite.sql")
 _BUSY: Final = 5  # SQLITE_BUSY
 #: How long to wait before the next try to get the lock of a file, at most.
 _RETRY_S: Final = 0.002
+#: SQLite itself waits so long, without the interpreter; its waits become longer and longer.
+_PATIENCE_S: Final = 0.004
 #: Readers do not hold up anybody.
 _READ_TIMEOUT_S: Final = 1.0
+
+
+class Hand:
+    """A connection in the hand of a thread, until a deadline."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        deadline: float,
+        mono: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.db, self._deadline = db, deadline
+        self._mono, self._sleep = mono, sleep
+
+    def write(self, statement: str, values: Any = ()) -> None:
+        """Execute a statement, as soon as nobody else writes.
+
+        Raises:
+            sqlite3.Error: it has not happened.
+        """
+        while True:
+            try:
+                self.db.execute(statement, values)
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or self._mono() >= self._deadline:
+                    raise
+            else:
+                return
+            self._sleep(_RETRY_S * random.uniform(0.1, 1))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A transaction that nobody else writes beside.
+
+        Raises:
+            sqlite3.Error: nothing was written.
+        """
+        self.write("begin immediate")
+        try:
+            yield
+            self.db.execute("commit")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.db.execute("rollback")
+            raise
 
 
 class SqliteFile:
@@ -66,22 +114,25 @@ class SqliteFile:
         self.locks = {_WRITER: threading.Lock(), _READER: threading.Lock()}
 
     @contextmanager
-    def writing(self, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    def using(self, timeout_s: float) -> Iterator[Hand]:
+        """The connection that writes.
+
+        Raises:
+            LedgerError: the file was locked for too long, or cannot be used.
+        """
+        deadline = self._mono() + timeout_s
+        with self._connection(_WRITER, deadline) as db:
+            yield Hand(db, deadline, self._mono, self._sleep)
+
+    @contextmanager
+    def writing(self, timeout_s: float) -> Iterator[Hand]:
         """A transaction that nobody else writes beside.
 
         Raises:
             LedgerError: nothing was written: the file was locked for too long, or cannot be used.
         """
-        deadline = self._mono() + timeout_s
-        with self._connection(_WRITER, deadline) as db:
-            self._begin(db, deadline)
-            try:
-                yield db
-                db.execute("commit")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("rollback")
-                raise
+        with self.using(timeout_s) as hand, hand.alone():
+            yield hand
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -150,18 +201,6 @@ class SqliteFile:
             return None
         return status.st_dev, status.st_ino
 
-    def _begin(self, db: sqlite3.Connection, deadline: float) -> None:
-        # SQLite's own waiting sleeps for longer and longer; who came last often goes first.
-        while True:
-            try:
-                db.execute("begin immediate")
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or self._mono() >= deadline:
-                    raise
-            else:
-                return
-            self._sleep(_RETRY_S * random.uniform(0.1, 1))
-
     # Opening ----------------------------------------------------------------------------------
 
     def _open(self, deadline: float) -> sqlite3.Connection:
@@ -171,7 +210,7 @@ class SqliteFile:
         with self._alone(deadline):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(
-                self.path, timeout=0.05, isolation_level=None, check_same_thread=False
+                self.path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
             )
             try:
                 self._prepare(db)

@@ -71,7 +71,7 @@ class Upkeep:
         desk, now = self._desk, self._desk.mono()
         if now - self._swept_at >= _SWEEP_S:
             self._swept_at = now
-            desk.store.sweep(desk.now_ns)
+            desk.store.sweep(desk.about_now_ns())
         with desk.lock:
             desk.tidy()
 
@@ -88,7 +88,7 @@ class Upkeep:
         for account in accounts:
             what = self._what_is_due(account, now)
             if what == "top up":
-                ask = account.top_up(desk.node, desk.next_seq(), now, desk.now_ns)
+                ask = account.top_up(desk.node, desk.next_seq(), now, desk.about_now_ns())
             elif what:
                 ask = account.report(desk.node, desk.next_seq(), give_back=what == "give back")
             else:
@@ -120,7 +120,7 @@ class Upkeep:
         if free > 0 and (mark in self._hungry or account.is_over or self._is_idle(account, now)):
             return "give back"
         if account.is_told:
-            return "top up" if account.is_low(now) else ""
+            return "top up" if account.is_low(now, desk.about_now_ns()) else ""
         if account.is_over and not in_flight:
             return "report"
         if free < 0:
@@ -128,7 +128,7 @@ class Upkeep:
             return "report" if told_for >= (_SOFT_REPORT_S if soft else 0) else ""
         if mark in self._hungry:
             return "report"
-        return "top up" if told_for >= REPORT_S or account.is_low(now) else ""
+        return "top up" if told_for >= REPORT_S or account.is_low(now, desk.about_now_ns()) else ""
 
     @staticmethod
     def _is_idle(account: LeasedAccount, now: float) -> bool:

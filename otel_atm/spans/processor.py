@@ -51,8 +51,7 @@ class GateProcessor(SpanProcessor):
         self._attribution = Attribution(gate, baggage_keys)
         access = best_access()
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
-        # id of an open span → the call it tells of, and how; without a how, it only lies beneath
-        self._spans: dict[int, tuple[Call, Emitter | None]] = {}
+        self._spans: dict[int, tuple[Call, Emitter | None]] = gate.spans
         self._unsaid: deque[Alert] = deque(maxlen=16)  # that no span tells of yet
         alert = WeakMethod(self._alert)  # a gate may outlive its processor
         gate.alerts.listen(lambda told: (tell := alert()) and tell(told))
@@ -158,7 +157,7 @@ class GateProcessor(SpanProcessor):
 
     def forget_spans(self) -> None:
         """Open spans are somebody else's: in a forked child, the parent's."""
-        self._spans = {}
+        self._spans.clear()
 
     def _refuse(self, span: Span, call: Call, refusal: TokenQuotaExceeded) -> NoReturn:
         try:
@@ -225,8 +224,8 @@ class GateProcessor(SpanProcessor):
             elif self._is_another(call, attributes):
                 self._part(call, emitter, span, attributes, tokens)
                 return
-        if call.leave(span.context.span_id):  # otherwise another emitter still tells of it
-            self._close(call, emitter, attributes)
+        if call.leave(span.context.span_id) and not call.sent:
+            self._close(call, emitter, attributes)  # else others still tell of it
 
     def _close(self, call: Call, emitter: Emitter, attributes: Mapping[str, Any]) -> None:
         """Settle a call whose last span has ended."""

@@ -76,6 +76,7 @@ class Program:
             settings.pop("store", self.path),
             meter_provider=self.meter_provider,
             clock=self.clock,
+            guards=settings.pop("guards", bool(os.environ.get("GUARDS"))),
             **settings,
         )
         self.provider.add_span_processor(self.processor)

@@ -214,9 +214,7 @@ STREAMS = [
     Stream(
         "Mistral: usage beside the last choice",
         Shape.CHAT,
-        sse(
-            chat_chunk({"content": "Hi"}), chat_chunk({}, "stop", usage=CHAT_USAGE), "[DONE]"
-        ),
+        sse(chat_chunk({"content": "Hi"}), chat_chunk({}, "stop", usage=CHAT_USAGE), "[DONE]"),
         Answer(_FULL, "gpt-5.1-2025-11-13", "chatcmpl-1", True, 1),
     ),
     Stream(
@@ -269,9 +267,7 @@ STREAMS = [
         "Anthropic messages",
         Shape.MESSAGES,
         sse(
-            *message_events(
-                {"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}
-            ),
+            *message_events({"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}),
             named=True,
         ),
         Answer((11, 7, 4, 2, 3), "claude-sonnet-4-5-20250929", "msg_1", True, 2),
@@ -365,7 +361,11 @@ STREAMS = [
         "Ollama chat",
         Shape.OLLAMA,
         json_lines(
-            {"model": "llama3.2", "message": {"role": "assistant", "content": "The"}, "done": False},
+            {
+                "model": "llama3.2",
+                "message": {"role": "assistant", "content": "The"},
+                "done": False,
+            },
             {
                 "model": "llama3.2",
                 "message": {
@@ -448,6 +448,18 @@ STREAMS = [
             }
         ),
         Answer((11, 7, 0, 0, 0), None, None, True, 2),
+    ),
+    Stream(
+        "GPT on Bedrock",
+        Shape.INVOKE,
+        packed(chat_chunk({"content": "Hi there"}))
+        + packed(
+            {
+                **chat_chunk({}, "stop"),
+                "amazon-bedrock-invocationMetrics": {"inputTokenCount": 11, "outputTokenCount": 7},
+            }
+        ),
+        Answer((11, 7, 0, 0, 0), "gpt-5.1-2025-11-13", "chatcmpl-1", True, 2),
     ),
     Stream(
         "Nova on Bedrock",

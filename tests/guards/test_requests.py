@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -309,9 +310,19 @@ def saying(content: Any) -> dict[str, Any]:
 
 
 def test_four_bytes_of_text_are_about_a_token() -> None:
-    assert estimated(saying("x" * 4_000)) - estimated(saying("")) == 1_000
+    assert estimated(saying("word " * 800)) - estimated(saying("")) == 1_000
     assert estimated(saying("ü" * 4_000)) - estimated(saying("")) == 2_000
     assert estimated(saying("river " * 100_000)) == pytest.approx(150_000, abs=20)
+
+
+def test_however_deep_it_lies_text_counts() -> None:
+    content: Any = "word " * 800
+    for _ in range(200):
+        content = [{"": content}]
+    body = b'{"model":"m","messages":%s}' % json.dumps(content).encode()
+    request = recognise("POST", OPENAI, CHAT, body)
+    assert request is not None
+    assert request.estimate[0] == 1_000
 
 
 def test_escapes_count_for_what_they_stand_for() -> None:
@@ -449,8 +460,22 @@ def test_hostile_bodies_do_no_harm(content: bytes) -> None:
     endpoint=st.sampled_from(ENDPOINTS),
     body=st.dictionaries(
         st.sampled_from(
-            "model messages stream stream_options max_tokens n generationConfig options prompt "
-            "input tools system contents inferenceConfig".split()
+            [
+                "model",
+                "messages",
+                "stream",
+                "stream_options",
+                "max_tokens",
+                "n",
+                "generationConfig",
+                "options",
+                "prompt",
+                "input",
+                "tools",
+                "system",
+                "contents",
+                "inferenceConfig",
+            ]
         ),
         st.recursive(
             st.none() | st.booleans() | st.integers(-5, 1 << 60) | st.floats() | st.text(),
@@ -467,7 +492,9 @@ def test_whatever_a_body_is_made_of_nothing_is_raised(
         assert all(type(count) is int and count >= 0 for count in request.estimate)
 
 
-@given(method=st.sampled_from(["POST", "post", ""]), host=st.text(), path=st.text(), body=st.binary())
+@given(
+    method=st.sampled_from(["POST", "post", ""]), host=st.text(), path=st.text(), body=st.binary()
+)
 def test_whatever_a_request_is_nothing_is_raised(
     method: str, host: str, path: str, body: bytes
 ) -> None:

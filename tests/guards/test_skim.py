@@ -15,8 +15,10 @@ SKIMMER = Skimmer(NAMES)
 texts = st.text(st.sampled_from('"\\{}[]:, modelusage\n'), max_size=12) | st.sampled_from(NAMES)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | texts,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(texts | st.sampled_from(NAMES), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(texts | st.sampled_from(NAMES), inner, max_size=4)
+    ),
     max_leaves=15,
 )
 bodies = st.dictionaries(texts | st.sampled_from(NAMES), values, max_size=6)

@@ -98,11 +98,45 @@ json_values = st.recursive(
         st.lists(inner, max_size=3),
         st.dictionaries(
             st.sampled_from(
-                "usage choices delta content type message response text candidates parts "
-                "usageMetadata metadata bytes chunk done prompt_tokens input_tokens outputTokens "
-                "model id tool_calls function arguments args x_groq meta billed_units results "
-                "prompt_tokens_details amazon-bedrock-invocationMetrics generation event_type "
-                "predictions embeddings statistics token_count content_block".split()
+                [
+                    "usage",
+                    "choices",
+                    "delta",
+                    "content",
+                    "type",
+                    "message",
+                    "response",
+                    "text",
+                    "candidates",
+                    "parts",
+                    "usageMetadata",
+                    "metadata",
+                    "bytes",
+                    "chunk",
+                    "done",
+                    "prompt_tokens",
+                    "input_tokens",
+                    "outputTokens",
+                    "model",
+                    "id",
+                    "tool_calls",
+                    "function",
+                    "arguments",
+                    "args",
+                    "x_groq",
+                    "meta",
+                    "billed_units",
+                    "results",
+                    "prompt_tokens_details",
+                    "amazon-bedrock-invocationMetrics",
+                    "generation",
+                    "event_type",
+                    "predictions",
+                    "embeddings",
+                    "statistics",
+                    "token_count",
+                    "content_block",
+                ]
             )
             | st.text(max_size=3),
             inner | st.sampled_from(["message_start", "message-end", "response.completed", "AA=="]),

@@ -1,0 +1,77 @@
+"""The clients of OpenAI and Anthropic: one call of theirs is one call, however often they retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from otel_atm.guards.door import Door
+from otel_atm.guards.flight import Flight, flying, status_of
+
+
+def guard(
+    module: ModuleType, base_error: str, door: Callable[[], Door | None]
+) -> list[tuple[type, str, Callable[..., Any]]]:
+    """What to wrap: (owner, name, wrapper) of each.
+
+    Args:
+        module: ``openai._base_client`` or ``anthropic._base_client``.
+        base_error: the name of the base of the client's errors, in the package above.
+        door: gives the one that the requests pass; None when guards are off.
+    """
+
+    def error() -> type[Exception]:
+        from importlib import import_module
+
+        package = import_module(module.__name__.partition(".")[0])
+        found: type[Exception] = getattr(package, base_error)
+        return found
+
+    def request(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        at = door()
+        if at is None:
+            return wrapped(*args, **kwargs)
+        flight = Flight(at.wire, error(), bracketed=True)
+        token = flying.set(flight)
+        try:
+            answer = wrapped(*args, **kwargs)
+        except BaseException as failure:
+            _land(at, flight, failure)
+            raise
+        finally:
+            flying.reset(token)
+        _land(at, flight, None)
+        return answer
+
+    async def request_async(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        at = door()
+        if at is None:
+            return await wrapped(*args, **kwargs)
+        flight = Flight(at.wire, error(), bracketed=True)
+        token = flying.set(flight)
+        try:
+            answer = await wrapped(*args, **kwargs)
+        except BaseException as failure:
+            _land(at, flight, failure)
+            raise
+        finally:
+            flying.reset(token)
+        _land(at, flight, None)
+        return answer
+
+    return [
+        (module.SyncAPIClient, "request", request),
+        (module.AsyncAPIClient, "request", request_async),
+    ]
+
+
+def _land(door: Door, flight: Flight, failure: BaseException | None) -> None:
+    """The client has returned, or raised: settle what no answer has settled. Never raises."""
+    try:
+        if failure is None:
+            flight.end("ok", None)
+        else:
+            flight.end(status_of(failure), flight.failure or type(failure).__name__)
+    except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
+        door.trouble.note("guard", error)

@@ -1,0 +1,144 @@
+"""The door: what all guarded transports do with a request before it is sent, and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.trace import Span, get_current_span
+
+from otel_atm.errors import TokenQuotaExceeded
+from otel_atm.gate.wire import Wire
+from otel_atm.guards.answers import read_answer
+from otel_atm.guards.flight import Flight, flying
+from otel_atm.guards.hosts import EVERYBODYS, Hosts
+from otel_atm.guards.requests import Request, recognise
+from otel_atm.guards.streams import StreamWatch
+from otel_atm.semconv import ATM_BUDGET_NAME, ATM_DECISION, ERROR_TYPE
+from otel_atm.trouble import Trouble
+
+
+class Attempt:
+    """One request on its way, and its answer. Nothing here raises.
+
+    Args:
+        flight: that it belongs to.
+        request: what it asks.
+        trouble: counts what fails in here.
+    """
+
+    __slots__ = ("_flight", "_request", "_trouble", "_watch")
+
+    def __init__(self, flight: Flight, request: Request, trouble: Trouble) -> None:
+        self._flight, self._request, self._trouble = flight, request, trouble
+        self._watch: StreamWatch | None = None
+
+    def failed(self, error: BaseException) -> None:
+        """There was no answer."""
+        self._safely(lambda: self._flight.failed(error))
+
+    def status(self, code: int) -> bool:
+        """There is an answer; whether its body tells what was used."""
+        return bool(self._safely(lambda: self._flight.status(code)))
+
+    def body(self, body: bytes) -> None:
+        """The whole body of the answer."""
+        self._safely(
+            lambda: self._flight.answered(read_answer(self._request.shape, body), whole=True)
+        )
+
+    def stream(self) -> None:
+        """The body comes in pieces from here on."""
+        self._flight.streaming, self._watch = True, StreamWatch(self._request.shape)
+
+    def chunk(self, chunk: bytes) -> None:
+        """A piece of it, not compressed."""
+        if self._watch is not None:
+            self._watch.feed(chunk)  # never raises
+
+    def end(self, error: BaseException | None = None, *, whole: bool = False) -> None:
+        """It has ended: by itself (`whole`), by an error, or since nobody reads on."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            self._safely(
+                lambda: self._flight.answered(
+                    watch.finish(), whole=whole or watch.done, error=error
+                )
+            )
+
+    def _safely(self, step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
+            self._trouble.note("guard", error)
+
+
+class Door:
+    """Where requests of guarded transports come by.
+
+    Args:
+        wire: to the gate.
+        trouble: counts what fails in here.
+        hosts: whom one knows.
+    """
+
+    def __init__(self, wire: Wire, trouble: Trouble, hosts: Hosts = EVERYBODYS) -> None:
+        self.wire, self.trouble, self._hosts = wire, trouble, hosts
+
+    def send(
+        self, emitter: str, method: str, host: str, path: str, body: Callable[[], bytes | None]
+    ) -> Attempt | None:
+        """Let a request pass; None if it asks no model.
+
+        Args:
+            emitter: the transport.
+            method: in capitals.
+            host: with its port.
+            path: with its query or without.
+            body: gives it, if it is known.
+
+        Raises:
+            TokenQuotaExceeded: a budget refuses it; it must not be sent.
+        """
+        if method != "POST":
+            return None
+        try:
+            request = recognise(method, host, path, body(), self._hosts)
+            return None if request is None else self._pass(emitter, request)
+        except TokenQuotaExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
+            self.trouble.note("guard", error)
+            return None
+
+    def _pass(self, emitter: str, request: Request) -> Attempt:
+        flight = flying.get() or Flight(self.wire)
+        if flight.call is None:
+            current = get_current_span()
+            span = current.get_span_context()
+            call = self.wire.take(
+                (request.provider, request.model, request.operation),
+                request.estimate[0],
+                request.most_output,
+                emitter=emitter,
+                trace_id=span.trace_id,
+                span_id=span.span_id,
+            )
+            if call.refusal is not None:
+                _say(current, call.refusal)
+                raise flight.refused(call.refusal)
+            flight.call = call
+        flight.attempts += 1
+        return Attempt(flight, request, self.trouble)
+
+
+def _say(span: Span, refusal: TokenQuotaExceeded) -> None:
+    """Say on the span around a request that it was refused."""
+    if span.is_recording():
+        span.set_attributes(
+            {
+                ATM_DECISION: "refused",
+                ATM_BUDGET_NAME: refusal.budget,
+                ERROR_TYPE: TokenQuotaExceeded.__name__,
+            }
+        )

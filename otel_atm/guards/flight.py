@@ -1,0 +1,157 @@
+"""Flight: one call of a client, from its first attempt to its last."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+
+from otel_atm.errors import TokenQuotaExceeded
+from otel_atm.gate import Call
+from otel_atm.gate.wire import Wire
+from otel_atm.guards.answers import Answer
+from otel_atm.price import Tokens
+
+#: Exceptions of transports that say that nothing was sent, whichever library they are of.
+_UNSENT = frozenset(
+    (
+        "ConnectError",
+        "ConnectTimeout",
+        "PoolTimeout",
+        "UnsupportedProtocol",
+        "ClientConnectorError",
+        "ClientConnectorDNSError",
+        "ConnectionTimeoutError",
+        "LocalProtocolError",
+        "ProxyError",
+    )
+)
+_ABANDONED = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+
+
+class Flight:
+    """What became of the attempts of one call. A client's retries are attempts of one flight.
+
+    Args:
+        wire: settles the call.
+        error: the base of the client's own errors: a refusal is raised as one of these too, so
+            that the client neither wraps nor retries it. None: it is raised as it is.
+        bracketed: whether a client's guard ends it; else its one attempt does.
+
+    Attributes:
+        call: None before the first attempt.
+        attempts: requests that were sent.
+        streaming: whether an answer is still on its way.
+    """
+
+    __slots__ = ("attempts", "bracketed", "call", "error", "failure", "free", "streaming", "wire")
+
+    def __init__(
+        self, wire: Wire, error: type[Exception] | None = None, *, bracketed: bool = False
+    ) -> None:
+        self.wire, self.error, self.bracketed = wire, error, bracketed
+        self.call: Call | None = None
+        self.attempts = 0
+        self.streaming = False
+        self.failure: str | None = None  # of the last attempt
+        self.free = True  # whether no attempt has cost anything
+
+    def refused(self, refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
+        """The refusal, in the words of the client."""
+        return refusal if self.error is None else _as(self.error, refusal)
+
+    def status(self, code: int) -> bool:
+        """Note the status of an answer; whether it is one that has used something."""
+        if code < 400:
+            self.failure = None
+            return True
+        self.failure = str(code)
+        if not self.bracketed:
+            self.end("error", self.failure)
+        return False
+
+    def failed(self, error: BaseException) -> None:
+        """Note that an attempt has failed without an answer."""
+        self.failure = type(error).__name__
+        if self.failure not in _UNSENT:
+            self.free = False  # it may have been answered, and nobody saw it
+        if not self.bracketed:
+            self.end(status_of(error), self.failure)
+
+    def answered(self, answer: Answer, *, whole: bool, error: BaseException | None = None) -> None:
+        """Settle with what the answer said.
+
+        Args:
+            answer: as far as it was seen.
+            whole: whether it was seen to its end.
+            error: what ended it before.
+        """
+        call, self.streaming = self.call, False
+        if call is None:
+            return
+        tokens, exact = answer.tokens, answer.exact and answer.tokens is not None
+        if not exact and call.plan.kind.operation != "embeddings":
+            tokens = _at_least(answer, call)
+        status, error_type = "ok", None
+        if error is not None:
+            status = status_of(error)
+            error_type = type(error).__name__
+        elif not whole:
+            status = "cancelled"
+        self.wire.end(
+            call,
+            tokens,
+            status,
+            error_type,
+            estimated=not exact,
+            free=False,
+            attempts=self.attempts,
+        )
+
+    def end(self, status: str, error_type: str | None) -> None:
+        """The client has given up, or has got an answer that nothing is known of."""
+        if self.call is None or self.streaming:
+            return
+        self.wire.end(
+            self.call,
+            None,
+            status,
+            error_type,
+            estimated=False,
+            free=self.free and self.failure is not None,
+            attempts=self.attempts,
+        )
+
+
+#: The flight that the client of this context is on; None outside of one.
+flying: ContextVar[Flight | None] = ContextVar("otel_atm.flight", default=None)
+
+_kinds: dict[type[Exception], type[TokenQuotaExceeded]] = {}
+
+
+def status_of(error: BaseException) -> str:
+    """Of the row of a call that ended by this."""
+    return "cancelled" if isinstance(error, _ABANDONED) else "error"
+
+
+def _as(error: type[Exception], refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
+    """The same refusal, which is also an error of the client's."""
+    kind = _kinds.get(error)
+    if kind is None:
+        kind = _kinds[error] = type(
+            TokenQuotaExceeded.__name__, (TokenQuotaExceeded, error), {"__module__": __name__}
+        )
+    other = kind.__new__(kind)
+    other.__dict__.update(refusal.__dict__)
+    other.args = refusal.args
+    return other
+
+
+def _at_least(answer: Answer, call: Call) -> Tokens | None:
+    """What was used where the provider's last word is missing: what was seen, else None."""
+    estimate = call.estimate or call.plan.estimate
+    given, made, *parts = answer.tokens or (0, 0, 0, 0, 0)
+    made = max(made, answer.output_seen)
+    if not given and not made:
+        return None
+    read, write, reasoning = parts
+    return given or estimate[0], made, read, write, reasoning

@@ -1,0 +1,80 @@
+"""Install: guards on the libraries that there are, and on those that are imported later."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+
+import wrapt
+
+from otel_atm.guards import clients, httpx_net
+from otel_atm.guards.door import Door
+from otel_atm.trouble import logger
+
+_Seam = tuple[type, str, Callable[..., Any]]
+
+#: Module → what to wrap in it.
+_SEAMS: Final[dict[str, Callable[[ModuleType], list[_Seam]]]] = {
+    "httpx": lambda module: httpx_net.guard(module, current),
+    "httpx2": lambda module: httpx_net.guard(module, current),
+    "openai._base_client": lambda module: clients.guard(module, "OpenAIError", current),
+    "anthropic._base_client": lambda module: clients.guard(module, "AnthropicError", current),
+}
+
+_lock = threading.RLock()
+_door: Door | None = None
+_wrapped: list[tuple[type, str, wrapt.FunctionWrapper[Any, Any]]] = []
+_hooked: set[str] = set()
+
+
+def current() -> Door | None:
+    """The door that guarded requests pass; None when guards are off."""
+    return _door
+
+
+def install(door: Door) -> None:
+    """Guard the known libraries, also those that are imported later; again: through this door."""
+    global _door
+    with _lock:
+        _door = door
+        for name in _SEAMS:
+            if name in sys.modules:
+                _guard(sys.modules[name])
+            elif name not in _hooked:
+                _hooked.add(name)
+                wrapt.register_post_import_hook(_guard, name)
+
+
+def uninstall(door: Door) -> None:
+    """Leave the libraries as they were, if it is through this door that they go."""
+    global _door
+    with _lock:
+        if _door is not door:
+            return
+        _door = None
+        for owner, name, wrapper in _wrapped:
+            if owner.__dict__.get(name) is wrapper:  # else somebody has wrapped it since
+                setattr(owner, name, wrapper.__wrapped__)
+        _wrapped.clear()
+
+
+def _guard(module: ModuleType) -> None:
+    with _lock:
+        if _door is None:
+            return
+        try:
+            seams = _SEAMS[module.__name__](module)
+        except Exception as error:  # noqa: BLE001 - another version of the library
+            _door.trouble.note("guard_install", error)
+            logger.warning("otel-atm: %s cannot be guarded in this version", module.__name__)
+            return
+        for owner, name, wrapper in seams:
+            original = owner.__dict__[name]
+            if any(one[0] is owner and one[1] == name for one in _wrapped):
+                continue
+            guarded = wrapt.FunctionWrapper(original, wrapper)
+            setattr(owner, name, guarded)
+            _wrapped.append((owner, name, guarded))
