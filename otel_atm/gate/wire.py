@@ -64,6 +64,10 @@ class Wire:
         call.sent = True
         return self._admit(call, read, most_output)
 
+    def now_ns(self) -> int:
+        """The time."""
+        return self._gate.now_ns()
+
     def end(
         self,
         call: Call,
@@ -96,10 +100,6 @@ class Wire:
             self._gate.release(call, status, error_type)
         else:
             self._gate.settle(call, tokens, status, error_type, estimated=estimated)
-
-    def forget(self, call: Call) -> None:
-        """The call was not sent after all, and nobody needs to know of it."""
-        self._gate.drop(call)
 
     def _opened(self, kind: tuple[str | None, str | None, str], span_id: int) -> Call | None:
         """The open call that a span tells of and no request explains yet."""

@@ -27,11 +27,12 @@ class Attempt:
         trouble: counts what fails in here.
     """
 
-    __slots__ = ("_flight", "_request", "_trouble", "_watch")
+    __slots__ = ("_begun", "_flight", "_request", "_trouble", "_watch")
 
     def __init__(self, flight: Flight, request: Request, trouble: Trouble) -> None:
         self._flight, self._request, self._trouble = flight, request, trouble
         self._watch: StreamWatch | None = None
+        self._begun = False
 
     def failed(self, error: BaseException) -> None:
         """There was no answer."""
@@ -53,8 +54,13 @@ class Attempt:
 
     def chunk(self, chunk: bytes) -> None:
         """A piece of it, not compressed."""
-        if self._watch is not None:
-            self._watch.feed(chunk)  # never raises
+        watch = self._watch
+        if watch is None:
+            return
+        if not self._begun:
+            self._begun = True
+            self._safely(self._flight.first_chunk)
+        watch.feed(chunk)  # never raises
 
     def end(self, error: BaseException | None = None, *, whole: bool = False) -> None:
         """It has ended: by itself (`whole`), by an error, or since nobody reads on."""

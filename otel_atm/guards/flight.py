@@ -77,6 +77,11 @@ class Flight:
         if not self.bracketed:
             self.end(status_of(error), self.failure)
 
+    def first_chunk(self) -> None:
+        """The answer has begun to come."""
+        if self.call is not None and self.call.ttft_us is None:
+            self.call.ttft_us = max(0, self.wire.now_ns() - self.call.opened_ns) // 1_000
+
     def answered(self, answer: Answer, *, whole: bool, error: BaseException | None = None) -> None:
         """Settle with what the answer said.
 
@@ -92,11 +97,12 @@ class Flight:
         if not exact and call.plan.kind.operation != "embeddings":
             tokens = _at_least(answer, call)
         status, error_type = "ok", None
-        if error is not None:
-            status = status_of(error)
-            error_type = type(error).__name__
-        elif not whole:
+        if whole:  # whatever its reader does with the rest
+            error = None
+        elif error is None:
             status = "cancelled"
+        if error is not None:
+            status, error_type = status_of(error), type(error).__name__
         self.wire.end(
             call,
             tokens,

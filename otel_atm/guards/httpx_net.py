@@ -97,42 +97,51 @@ class _Watched:
     """A response whose body is looked at while it is read; everything reads through these."""
 
     _atm_attempt: Attempt
+    #: Whether bytes are being waited for: then it is the transport that closes, at their end.
+    _atm_reading = False
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         attempt = self._atm_attempt
         try:
+            self._atm_reading = True
             for chunk in super().iter_bytes(chunk_size):  # type: ignore[misc]
                 attempt.chunk(chunk)
+                self._atm_reading = False
                 yield chunk
+                self._atm_reading = True
         except BaseException as error:
             attempt.end(error)
             raise
+        finally:
+            self._atm_reading = False
         attempt.end(whole=True)
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         attempt = self._atm_attempt
         try:
+            self._atm_reading = True
             async for chunk in super().aiter_bytes(chunk_size):  # type: ignore[misc]
                 attempt.chunk(chunk)
+                self._atm_reading = False
                 yield chunk
+                self._atm_reading = True
         except BaseException as error:
             attempt.end(error)
             raise
+        finally:
+            self._atm_reading = False
         attempt.end(whole=True)
 
     def close(self) -> None:
         try:
             super().close()  # type: ignore[misc]
         finally:
-            self._atm_closed()
+            if not self._atm_reading:
+                self._atm_attempt.end()
 
     async def aclose(self) -> None:
         try:
             await super().aclose()  # type: ignore[misc]
         finally:
-            self._atm_closed()
-
-    def _atm_closed(self) -> None:
-        # At the end of the bytes a transport closes by itself, before the reader knows of the end.
-        if not self.is_stream_consumed:  # type: ignore[attr-defined]
-            self._atm_attempt.end()
+            if not self._atm_reading:
+                self._atm_attempt.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from typing import Final
 
@@ -28,6 +28,7 @@ class Desk:
 
     Attributes:
         values: the cells; see `Cells`.
+        known: the accounts of the current windows.
         live: accounts that may have something to tell or to give back.
         crossings: alerts that the store has told us to tell.
         turned: claims have to look up their accounts again.
@@ -41,9 +42,10 @@ class Desk:
         timeout_s: float,
         mono: Callable[[], float],
         note: Callable[[str, BaseException], None],
+        known: Callable[[], Iterable[LeasedAccount]],
     ) -> None:
         self.store, self.timeout_s, self.mono = store, timeout_s, mono
-        self._note = note
+        self._note, self.known = note, known
         self._births, self._seqs = count(1), count(1)
         self.now_ns, self._seen_at = 0, mono()
         self.renew()
@@ -201,13 +203,22 @@ class Desk:
                 self._begin_epoch(account, answer.epoch)
             else:
                 self.drop(account)
-        if self.store.generation != self._generation:
-            self._generation = self.store.generation
-            asked = {account for account, _ in letters}
-            for account in self.live:
-                if account not in asked:  # nobody knows of its grant any more
-                    account.revoke()
-                    account.told = account.answer = None
+        self.look_for_loss({account for account, _ in letters})
+
+    def look_for_loss(self, told: Collection[LeasedAccount] = ()) -> None:
+        """Tell the store all again if it has lost its records; needs `lock`, too.
+
+        Args:
+            told: accounts of which it knows already.
+        """
+        if self.store.generation == self._generation:
+            return
+        self._generation = self.store.generation
+        for account in {*self.live, *self.known()} - {*told}:
+            if account.birth and not account.retired:
+                account.revoke()  # nobody knows of its grant any more
+                account.told = account.answer = None
+                self.live[account] = None
 
     def _take_exemption(self, account: LeasedAccount, until_ns: int) -> None:
         book = account.page.book

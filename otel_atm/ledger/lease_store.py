@@ -80,7 +80,7 @@ class LeaseStore(Protocol):
         ...
 
     def open(self, timeout_s: float) -> None:
-        """Make ready what the first `step` would wait for.
+        """Make ready what the first `step` would wait for; see whether the records are still there.
 
         Raises:
             LedgerError: it cannot be used now.

@@ -65,7 +65,7 @@ class LeasedLedger(MemoryLedger):
     ) -> None:
         super().__init__()
         self._store, self._note = store, note or Trouble().note
-        self._desk = Desk(store, timeout_s, mono, self._note)
+        self._desk = Desk(store, timeout_s, mono, self._note, self._known)
         self._lock = self._desk.lock
         self._refill = Refill(self._desk, sleep)
         self._upkeep = Upkeep(self._desk)
@@ -412,6 +412,14 @@ class LeasedLedger(MemoryLedger):
         if book is not None and not _counts_alike(book.budget, budget):
             return open_book(budget)  # for this claim alone
         return super()._book(budget)
+
+    def _known(self) -> list[LeasedAccount]:
+        return [
+            account
+            for book in self._books.values()
+            for account in book.all()
+            if isinstance(account, LeasedAccount)
+        ]
 
     def _open_book(self, budget: Budget) -> Book:
         if budget.window == "call":

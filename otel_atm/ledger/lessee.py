@@ -211,7 +211,7 @@ class LeasedAccount(Account):
             call=self.call,
             alone=alone,
             cap=cap,
-            ceiling=min(cap + extra, MOST),
+            ceiling=min(cap + self.above, MOST),
             alerts=tuple(book.alerts),
             about=book.about,
             gone_ns=book.gone_ns(self.bucket),
@@ -233,11 +233,12 @@ class LeasedAccount(Account):
         book, others = self.page.book, self.used - self.settled
         due = [at for level, at in book.alerts if level not in told]
         budget = book.budget
-        limit = MOST if budget.action in SOFT else self.limit + self._above
+        limit = MOST if budget.action in SOFT else self.limit + self.above
         self.watch = min([*(at - 1 for at in due), limit]) - others
 
     @property
-    def _above(self) -> int:
+    def above(self) -> int:
+        """How much the budget allows past its limit before it refuses."""
         budget = self.page.book.budget
         return budget.above
 
@@ -245,7 +246,7 @@ class LeasedAccount(Account):
         """How much of what was just settled is past the limit, and past what is allowed there."""
         if self.page.book.budget.action in SOFT:
             return 0
-        return max(0, min(charge, self.used - self.limit - self._above))
+        return max(0, min(charge, self.used - self.limit - self.above))
 
     def may_alert(self) -> bool:
         """Whether an alert may be due that nobody has told."""

@@ -113,6 +113,9 @@ class Refill:
             return self._fail(call, error)
         finally:
             call.end_hunt(hopeful)
+        with desk.lock:
+            for account, _, _ in hopeful:
+                account.revoke()  # what fits past the limit only may fit within, now
         return None
 
     def _fail(self, call: _Call, error: LedgerError) -> Hold | Shortage:
@@ -155,7 +158,7 @@ class _Call:
         self._desk, self._lines_of, self.now_ns = desk, lines_of, now_ns
         self._deadline = desk.mono() + desk.timeout_s
         self.answer: Hold | Shortage | None = None
-        self.was_refused = False
+        self.was_refused = self._has_hunted = False
         self._returned: dict[LeasedAccount, int] = {}
 
     def rest_s(self) -> float:
@@ -248,10 +251,19 @@ class _Call:
             for account, amount, exact in short
             if account.answer is not None
             and not account.retired
-            and account.must_ask(amount, now, exact=exact)
+            and (
+                account.must_ask(amount, now, exact=exact)
+                or self._is_loose((account, amount, exact))
+            )
         ]
         self.was_refused = self.was_refused or bool(refused)
         return refused
+
+    def _is_loose(self, short: _Short) -> bool:
+        """Whether it fits past the limit only, and might fit within if others gave back."""
+        account, amount, _ = short
+        fits = account.spent + amount <= account.credit or account.alone
+        return not fits and not self._has_hunted and self.may_hope(short)
 
     def may_hope(self, short: _Short) -> bool:
         """Whether there would be room, if others gave back what they do not use."""
@@ -259,7 +271,8 @@ class _Call:
         answer = account.answer
         if answer is None or account.page.book.budget.action in SOFT or not self.rest_s():
             return False
-        left = account.limit - account.used - account.held
+        past = 0 if account.spent + amount <= account.loose else account.above
+        left = account.limit + past - account.used - account.held
         if left >= amount:
             return answer.spare > 0
         alone = not exact and account.spent == account.settled and account.held == 0
@@ -267,6 +280,7 @@ class _Call:
 
     def begin_hunt(self, hopeful: Sequence[_Short]) -> None:
         """Others that are short of the same wait for this one."""
+        self._has_hunted = True
         event = threading.Event()
         for account, _, _ in hopeful:
             account.hunted = event

@@ -78,8 +78,8 @@ class SqliteStore:
         return self._bell
 
     def open(self, timeout_s: float) -> None:
-        """See `LeaseStore.open`."""
-        with self._file.writing(timeout_s):
+        """See `LeaseStore.open`. While it is open, this costs a look at the folder."""
+        with self._file.using(timeout_s):
             _ = self.bell
 
     def close(self) -> None:

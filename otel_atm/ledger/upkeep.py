@@ -24,6 +24,8 @@ _SCARCE: Final = 0.8
 BURY_NS: Final = 900_000_000
 #: How often windows that are long over are forgotten, in seconds.
 _SWEEP_S: Final = 20.0
+#: How often to look whether the store has lost its records, in seconds.
+_LOOK_S: Final = 1.0
 #: A thread that waits for the store holds up calls that need it.
 _TIMEOUT_S: Final = 0.05
 
@@ -46,7 +48,7 @@ class Upkeep:
         self.stopped = False
         self._hungry: set[int] = set()
         self._changed: set[int] = set()
-        self._swept_at = self._desk.mono()
+        self._swept_at = self._looked_at = self._desk.mono()
 
     def tick(self) -> None:
         """Whatever is due."""
@@ -59,6 +61,7 @@ class Upkeep:
             self._changed |= changed
             if desk.rests():
                 return
+            self._look()
             if self._tend():
                 self._hungry, self._changed = set(), set()
             if bell.take_turn(BURY_NS):
@@ -66,6 +69,14 @@ class Upkeep:
             self._sweep()
         except LedgerError as error:
             desk.fail(error)
+
+    def _look(self) -> None:
+        desk, now = self._desk, self._desk.mono()
+        if now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            desk.store.open(_TIMEOUT_S)
+            with desk.lock:
+                desk.look_for_loss()
 
     def _sweep(self) -> None:
         desk, now = self._desk, self._desk.mono()
@@ -123,8 +134,8 @@ class Upkeep:
             return "top up" if account.is_low(now, desk.about_now_ns()) else ""
         if account.is_over and not in_flight:
             return "report"
-        if free < 0:
-            soft = account.page.book.budget.action in SOFT
+        if free < 0 or exempt:
+            soft = exempt or account.page.book.budget.action in SOFT
             return "report" if told_for >= (_SOFT_REPORT_S if soft else 0) else ""
         if mark in self._hungry:
             return "report"
