@@ -217,9 +217,10 @@ def _open(db: str, ledger: str | None) -> Operator:
     """The operator of a ledger that is there."""
     from otel_atm.ledger.operator import Operator
     from otel_atm.ledger.sqlite import SqliteStore
+    from otel_atm.store.paths import StorePaths
 
     if ledger is None:
-        path = f"{os.path.realpath(db)}.ledger"
+        path = str(StorePaths.of(db).ledger)
     elif ledger.startswith(_SQLITE) and ledger != _SQLITE:
         path = ledger.removeprefix(_SQLITE)
     else:

@@ -42,6 +42,7 @@ class Call:
         outcome: what became of it.
         refusal: the error to raise; None for an allowed call.
         open: whether it has not ended yet.
+        after: a refused call that this one may be another span of; None for nearly all.
         sent: whether a guard has seen it on its way: then the wire settles it, and spans describe.
         seen_ns: when something of it was last seen, e.g. a chunk of its answer; 0: only its start.
         started_ns, ended_ns: of the span that ended it; 0 and -1 while unknown.
@@ -58,6 +59,7 @@ class Call:
     outcome: Outcome = PLAIN
     refusal: TokenQuotaExceeded | None = None
     open: bool = True
+    after: Call | None = None
     sent: bool = False
     seen_ns: int = 0
     started_ns: int = 0

@@ -189,6 +189,7 @@ class Gate:
         claim = plan.claim
         if most_output is not None or plan.traced or self.guarded:
             claim, call.estimate = self._known(plan, trace_id, most_output)
+            call.spans = {span_id}
         if self.stopped or plan.forbidden is not None:
             return self._forbid(call)
         if claim is not None:
@@ -379,6 +380,7 @@ class Gate:
             attempts=0,
         )
         self._finish(call)
+        _latest.set(call)  # a guard that refuses it again writes no second row
         return call
 
     def decision(self, call: Call) -> refusals.Decision:
@@ -487,6 +489,9 @@ class Gate:
     def _let_through(self, call: Call, budget: str) -> None:
         """Meter a call that cannot be refused."""
         call.outcome = Outcome(would_refuse=budget)
+        latest = _latest.get()
+        if latest is not None and latest.refusal is not None:
+            call.after = latest
         emitter = call.emitters[0]
         if emitter not in self._warned and not self.guarded:
             self._warned.add(emitter)

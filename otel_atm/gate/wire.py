@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate.call import Call
@@ -12,10 +13,13 @@ from otel_atm.gate.plan import Kind, Plan, compatible
 from otel_atm.gate.refusal import refusal_of
 from otel_atm.ledger import LooseHold, Shortage
 from otel_atm.price import Tokens
+from otel_atm.window import SECOND_NS
 
 #: Makes the plan of a call that no span covers: provider, model, operation.
 PlanOf = Callable[[str | None, str | None, str], Plan]
-_SOURCE = "guard"
+_SOURCE: Final = "guard"
+#: Within this time a client tries what its span was refused.
+_TRIED_NS: Final = 5 * SECOND_NS
 
 
 class Wire:
@@ -115,6 +119,20 @@ class Wire:
                 return call
         return None
 
+    def _refused_before(self, call: Call) -> Call | None:
+        """The call that a span was refused for just now, in whose place this one was tried."""
+        before = call.after or self._gate.latest()
+        if (
+            before is None
+            or before.refusal is None
+            or before.sent
+            or call.opened_ns - before.opened_ns > _TRIED_NS
+            or not compatible(before.plan.kind, call.plan.kind)
+        ):
+            return None
+        before.sent = True  # once
+        return before
+
     def _admit(self, call: Call, read: int, most_output: int | None) -> Call:
         gate = self._gate
         claim, call.estimate = gate.requested(call.plan, read, most_output, call.trace_id)
@@ -129,6 +147,6 @@ class Wire:
                     call.outcome = past_limits(answer)
         if refusal is not None:
             gate.drop(call)
-            return gate.refuse(call, refusal)
+            return self._refused_before(call) or gate.refuse(call, refusal)
         gate.keep(call)
         return call

@@ -10,14 +10,14 @@ from typing import Final
 from otel_atm.ledger.cells import SCRATCH, Cells, Remains, recover
 from otel_atm.ledger.grants import Answer, Ask
 from otel_atm.ledger.lease_store import LeaseStore, LedgerError
+from otel_atm.ledger.leased_account import MOST, LeasedAccount
 from otel_atm.ledger.ledger import Crossing
-from otel_atm.ledger.lessee import MOST, LeasedAccount
 from otel_atm.window import SECOND_NS
 
 #: After a failure the store is left alone for so many seconds.
 REST_S: Final = 0.25
 #: How many accounts one transaction is about, at most.
-_BATCH: Final = 256
+_BATCH: Final = 64
 
 
 class Desk:
@@ -271,6 +271,8 @@ class Desk:
         ]
         self.store.bury(self.cells.node, remains, self.now_ns, timeout_s)
         cells, self.cells, self.values = self.cells, None, _no_cells()
+        disown(self.everything())
+        self.live, self._closed = {}, []
         cells.leave()
 
 

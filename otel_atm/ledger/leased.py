@@ -13,6 +13,8 @@ from otel_atm.ledger.account import Account
 from otel_atm.ledger.book import Book, CallBook, open_book
 from otel_atm.ledger.desk import Desk, disown
 from otel_atm.ledger.lease_store import LeaseStore, LedgerError, Standing
+from otel_atm.ledger.leased_account import MOST, LeasedAccount, period_of
+from otel_atm.ledger.leased_book import LeasedBook, LeasedLastingBook
 from otel_atm.ledger.ledger import (
     Amounts,
     Balance,
@@ -22,7 +24,6 @@ from otel_atm.ledger.ledger import (
     Shortage,
     Summary,
 )
-from otel_atm.ledger.lessee import MOST, LeasedAccount, LeasedBook, LeasedLastingBook, period_of
 from otel_atm.ledger.memory import MemoryClaim, MemoryLedger, _counts_alike
 from otel_atm.ledger.refill import Line, Refill
 from otel_atm.ledger.ticker import Ticker

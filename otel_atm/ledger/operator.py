@@ -11,8 +11,9 @@ from otel_atm.budget import Budget
 from otel_atm.errors import AtmError
 from otel_atm.ledger.lease_store import LeaseStore
 from otel_atm.ledger.leased import LeasedLedger
+from otel_atm.ledger.leased_account import period_of
+from otel_atm.ledger.leased_book import LeasedBook, budget_of, identity_of
 from otel_atm.ledger.ledger import Key
-from otel_atm.ledger.lessee import LeasedBook, budget_of, identity_of, period_of
 from otel_atm.window import Period
 
 

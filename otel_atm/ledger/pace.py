@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from otel_atm.ledger.lessee import LeasedAccount
+    from otel_atm.ledger.leased_account import LeasedAccount
 
 #: Over how many seconds spending is averaged, at least.
 _SPAN_S: Final = 0.2

@@ -10,8 +10,8 @@ from otel_atm.ledger.account import SOFT, Account
 from otel_atm.ledger.desk import Desk
 from otel_atm.ledger.grants import Ask
 from otel_atm.ledger.lease_store import LedgerError
+from otel_atm.ledger.leased_account import LeasedAccount
 from otel_atm.ledger.ledger import Hold, LooseHold, Shortage
-from otel_atm.ledger.lessee import LeasedAccount
 
 #: What a call asks of an account: it, where its unit stands, the amount, whether it is known.
 Line = tuple[Account, int, int, bool]
@@ -271,7 +271,7 @@ class _Call:
         answer = account.answer
         if answer is None or account.page.book.budget.action in SOFT or not self.rest_s():
             return False
-        past = 0 if account.spent + amount <= account.loose else account.above
+        past = 0 if account.spent + amount <= account.loose else account.page.book.budget.above
         left = account.limit + past - account.used - account.held
         if left >= amount:
             return answer.spare > 0

@@ -208,7 +208,7 @@ class SqliteFile:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         # `pragma journal_mode` does not wait for others that do the same.
         with self._alone(deadline):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._make()
             db = sqlite3.connect(
                 self.path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
             )
@@ -218,6 +218,16 @@ class SqliteFile:
                 db.close()
                 raise
         return db
+
+    def _make(self) -> None:
+        """A file for its owner alone, if there is none.
+
+        One that is there must not be opened, were it only for a moment: closing it would drop
+        the locks that SQLite has on it in this process, and others would take its log away.
+        """
+        with suppress(FileExistsError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(self.path, flags, 0o600))
 
     @contextmanager
     def _alone(self, deadline: float) -> Iterator[None]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from otel_atm.ledger.account import SOFT
-from otel_atm.ledger.bell import mark_of
 from otel_atm.ledger.desk import Desk
 from otel_atm.ledger.grants import Ask
 from otel_atm.ledger.lease_store import LedgerError
+from otel_atm.ledger.leased_account import MOST, LeasedAccount
 from otel_atm.ledger.ledger import Crossing
-from otel_atm.ledger.lessee import MOST, LeasedAccount
 
 #: What was settled is told after so many seconds; of debts, at once, but for those of soft budgets.
 REPORT_S: Final = 2.0
@@ -26,6 +26,8 @@ BURY_NS: Final = 900_000_000
 _SWEEP_S: Final = 20.0
 #: How often to look whether the store has lost its records, in seconds.
 _LOOK_S: Final = 1.0
+#: How many accounts are looked at in a tick.
+_AT_ONCE: Final = 200
 #: A thread that waits for the store holds up calls that need it.
 _TIMEOUT_S: Final = 0.05
 
@@ -90,8 +92,17 @@ class Upkeep:
         """Tell the store what it should know; False: it could not be asked."""
         desk, now = self._desk, self._desk.mono()
         with desk.lock:
-            due = [account for account in list(desk.live) if self._what_is_due(account, now)]
+            due = [account for account in self._turn() if self._what_is_due(account, now)]
         return not due or self._exchange(lambda: self._letters(due))
+
+    def _turn(self) -> list[LeasedAccount]:
+        """Whom others wait for, and those whose turn it is: not all at once, if there are many."""
+        live, marks = self._desk.live, self._hungry | self._changed
+        urgent = [account for account in live if account.mark in marks] if marks else []
+        turn = list(islice(live, _AT_ONCE))
+        for account in turn if len(live) > _AT_ONCE else ():
+            live[account] = live.pop(account)  # to the end of the queue
+        return list(dict.fromkeys((*urgent, *turn)))
 
     def _letters(self, accounts: Iterable[LeasedAccount]) -> list[_Letter]:
         desk, now = self._desk, self._desk.mono()
@@ -109,7 +120,7 @@ class Upkeep:
 
     def _what_is_due(self, account: LeasedAccount, now: float) -> str:
         """Say "give back", "report", "top up" or nothing; forget who has nothing more to tell."""
-        desk, mark = self._desk, mark_of(account.bucket)
+        desk, mark = self._desk, account.mark
         try:
             desk.open(account)
         except LedgerError as error:

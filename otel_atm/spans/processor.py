@@ -224,8 +224,14 @@ class GateProcessor(SpanProcessor):
             elif self._is_another(call, attributes):
                 self._part(call, emitter, span, attributes, tokens)
                 return
-        if call.leave(span.context.span_id) and not call.sent:
-            self._close(call, emitter, attributes)  # else others still tell of it
+        if not call.leave(span.context.span_id) or call.sent:
+            return  # others still tell of it
+        if call.told is not None and self._gate.guarded:
+            times = span.start_time or 0, span.end_time or 0
+            if self._gate.tally.is_told(call.plan.kind, scope, call.told, *times):
+                self._gate.drop(call)  # it was sent where its context was lost
+                return
+        self._close(call, emitter, attributes)
 
     def _close(self, call: Call, emitter: Emitter, attributes: Mapping[str, Any]) -> None:
         """Settle a call whose last span has ended."""

@@ -251,7 +251,15 @@ def command_problems(group: click.Group, text: str) -> list[str]:
         part = section(text, f"`otel-atm {name}`")
         if not part:
             problems.append(f"there is no section `otel-atm {name}`")
-        options = [option for each in command.params for option in each.opts]
+        inner = list(command.commands.items()) if isinstance(command, click.Group) else []
+        options = [
+            option
+            for each in (command, *(one for _, one in inner))
+            for parameter in each.params
+            if isinstance(parameter, click.Option)
+            for option in parameter.opts
+        ]
+        options += [inner_name for inner_name, _ in inner]
         problems += [f"{name}: {option} is missing" for option in undocumented(options, part)]
     shown = {each.strip("`") for each in headings(text) if each.startswith("`otel-atm ")}
     return problems + sorted(shown - {f"otel-atm {name}" for name in group.commands})
@@ -288,7 +296,14 @@ def _variables_read() -> set[str]:
     for signal in ("traces", "metrics"):
         assert list(environment.exporters(signal, asked)) == []
         environment._protocol(signal, asked)
-    options = [option for command in main.commands.values() for option in command.params]
+    commands = [*main.commands.values()]
+    commands += [
+        one
+        for group in commands
+        if isinstance(group, click.Group)
+        for one in group.commands.values()
+    ]
+    options = [option for command in commands for option in command.params]
     named = {option.envvar for option in options if isinstance(option.envvar, str)}
     for source in (ROOT / "otel_atm").rglob("*.py"):
         named |= variables_in(source.read_text("utf-8"))

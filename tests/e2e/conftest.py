@@ -68,18 +68,18 @@ class Program:
         #: What our loggers will have said when the test is over: a part of each message.
         self.trouble: list[str] = []
 
-    def meter(self, *budgets: atm.Budget | str, **settings: Any) -> Program:
-        """Meter it from now on."""
+    def meter(self, *budgets: atm.Budget | str, joined: bool = True, **settings: Any) -> Program:
+        """Meter it from now on; unless `joined`, without its spans."""
         self.processor = atm.TokenSpanProcessor(
             budgets or [PLENTY],
             settings.pop("ledger", MemoryLedger()),
             settings.pop("store", self.path),
             meter_provider=self.meter_provider,
             clock=self.clock,
-            guards=settings.pop("guards", bool(os.environ.get("GUARDS"))),
             **settings,
         )
-        self.provider.add_span_processor(self.processor)
+        if joined:
+            self.provider.add_span_processor(self.processor)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         return self
 

@@ -10,7 +10,7 @@ from otel_atm.ledger.cells import Remains
 from otel_atm.ledger.grants import Answer, Ask
 from otel_atm.ledger.lease_store import LedgerError, Standing
 from otel_atm.ledger.leased import LeasedLedger
-from otel_atm.ledger.lessee import LeasedBook
+from otel_atm.ledger.leased_book import LeasedBook
 from otel_atm.ledger.sqlite import SqliteStore
 from otel_atm.testing import ManualClock
 from tests.ledger.contract import Book

@@ -99,11 +99,11 @@ def test_a_forked_child_does_not_keep_its_dead_parent_alive(tmp_path: Path) -> N
         Cells(tmp_path).name(bucket(1), 1, 0, 5)
         child = os.fork()
         if not child:
+            os.write(hears, f"{os.getpid()}\n".encode())
             signal.pause()
-        os.write(hears, f"{child}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(parent, 0)
     child = int(os.read(says, 20))
+    os.waitpid(parent, 0)
     try:
         assert remains(tmp_path) == [[Remains(bucket(1), 1, 0, 5)]]
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from otel_atm.budget import Budget
 from otel_atm.ledger import Key, LooseHold, Shortage
-from otel_atm.ledger.lessee import LeasedAccount
+from otel_atm.ledger.leased_account import LeasedAccount
 from tests.ledger.contract import tokens
 from tests.ledger.fleet import Fleet, Node
 

@@ -132,6 +132,26 @@ def test_nothing_is_counted_twice_when_the_file_is_removed_under_us(shop: Shop) 
     assert shop.book.refuse(keys, 500, exact=True).balance.used == 550
 
 
+OTHER = """
+import sys
+from otel_atm.ledger.sqlite import SqliteStore
+store = SqliteStore(sys.argv[1])
+store.open(5.0)
+store.budgets()
+store.close()
+"""
+
+
+def test_another_process_that_comes_and_goes_takes_nothing_away(shop: Shop) -> None:
+    keys = shop.book.open(BLOCK)
+    shop.book.spend(keys, 100)
+    assert shop.book.amounts  # it reads with another connection
+    log = shop.path.with_name("atm.ledger-wal")
+    inode = log.stat().st_ino
+    subprocess.run([sys.executable, "-c", OTHER, str(shop.path)], check=True)
+    assert log.stat().st_ino == inode
+
+
 def test_a_file_that_is_no_ledger_is_named_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "atm.ledger"
     path.write_bytes(b"This is not a database." * 100)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from otel_atm.budget import Budget
 from otel_atm.ledger.account import SOFT, Account
-from otel_atm.ledger.book import IDLE_NS, Book, LastingBook
+from otel_atm.ledger.bell import mark_of
 from otel_atm.ledger.cells import SCRATCH
 from otel_atm.ledger.grants import FIRST_CALLS, HORIZON_S, Answer, Ask, Bucket
 from otel_atm.ledger.ledger import Balance, Shortage
 from otel_atm.ledger.pace import Denial, Pace
-from otel_atm.window import FOREVER_NS, SECOND_NS, Period
+from otel_atm.window import SECOND_NS, Period
 
 if TYPE_CHECKING:
     from otel_atm.ledger.account import Page
+    from otel_atm.ledger.leased_book import LeasedBook
 
 #: More than anybody spends, and less than what a cell or a store can say.
 MOST: Final = 1 << 60
-#: For how long a window that is over is kept for what is settled late.
-KEEP_NS: Final = 3_600 * SECOND_NS
 
 
 class LeasedAccount(Account):
@@ -32,6 +29,7 @@ class LeasedAccount(Account):
 
     Attributes:
         bucket: what the store calls it.
+        mark: of its payer, on the bell.
         birth: of all accounts of the process for this bucket, the latest has the highest; 0: it
             has no cell, and the store does not know it.
         epoch: of the bucket.
@@ -58,6 +56,7 @@ class LeasedAccount(Account):
         "epoch",
         "hunted",
         "loose",
+        "mark",
         "pace",
         "retired",
         "told",
@@ -66,6 +65,7 @@ class LeasedAccount(Account):
 
     def __init__(self, page: Page, values: tuple[str, ...], bucket: Bucket, pace: Pace) -> None:
         super().__init__(page, values, credit=0, watch=-1)
+        self.mark = mark_of(bucket)
         self.bucket, self.pace, self.denial = bucket, pace, Denial()
         self.birth = self.epoch = self.call = self.loose = 0
         self.cell, self.told_at = SCRATCH, 0.0
@@ -192,11 +192,9 @@ class LeasedAccount(Account):
     def _message(
         self, node: str, seq: int, keep: int, need: int, want: int, *, alone: bool = False
     ) -> Ask:
-        book = self.page.book
-        assert isinstance(book, LeasedBook)
+        book = cast("LeasedBook", self.page.book)
         budget, self.asking = book.budget, True
         cap = min(budget.cap, MOST)
-        extra = budget.above
         return Ask(
             bucket=self.bucket,
             node=node,
@@ -211,7 +209,7 @@ class LeasedAccount(Account):
             call=self.call,
             alone=alone,
             cap=cap,
-            ceiling=min(cap + self.above, MOST),
+            ceiling=min(cap + budget.above, MOST),
             alerts=tuple(book.alerts),
             about=book.about,
             gone_ns=book.gone_ns(self.bucket),
@@ -233,20 +231,14 @@ class LeasedAccount(Account):
         book, others = self.page.book, self.used - self.settled
         due = [at for level, at in book.alerts if level not in told]
         budget = book.budget
-        limit = MOST if budget.action in SOFT else self.limit + self.above
+        limit = MOST if budget.action in SOFT else self.limit + budget.above
         self.watch = min([*(at - 1 for at in due), limit]) - others
-
-    @property
-    def above(self) -> int:
-        """How much the budget allows past its limit before it refuses."""
-        budget = self.page.book.budget
-        return budget.above
 
     def overshoot(self, charge: int) -> int:
         """How much of what was just settled is past the limit, and past what is allowed there."""
         if self.page.book.budget.action in SOFT:
             return 0
-        return max(0, min(charge, self.used - self.limit - self.above))
+        return max(0, min(charge, self.used - self.limit - self.page.book.budget.above))
 
     def may_alert(self) -> bool:
         """Whether an alert may be due that nobody has told."""
@@ -281,136 +273,7 @@ def _bounded(amount: int) -> int:
     return max(-MOST, min(amount, MOST))
 
 
-# Books ----------------------------------------------------------------------------------------
-
-
-class LeasedBook(Book):
-    """The accounts of a budget in its current window or slot.
-
-    Args:
-        budget: of the accounts.
-        retire: called with accounts of which nobody opens holds any more.
-    """
-
-    accounts: dict[tuple[str, ...], LeasedAccount]  # type: ignore[assignment]
-
-    def __init__(self, budget: Budget, retire: Callable[[Iterable[LeasedAccount]], None]) -> None:
-        super().__init__(budget)
-        self.identity, self._retire = identity_of(budget), retire
-        self._before: dict[tuple[str, ...], LeasedAccount] = {}
-
-    def _take(self, budget: Budget) -> None:
-        super()._take(budget)
-        self.about = about(budget)
-
-    @property
-    def place(self) -> tuple[str, int, int]:
-        """The current window, as `LeaseStore.standings` asks for it."""
-        start_ns, end_ns = self.page.period
-        length_ns = self.budget.clock.length_ns
-        before_ns = length_ns + end_ns - start_ns if length_ns else 1
-        return self.identity, start_ns, start_ns - before_ns
-
-    @property
-    def first_alert(self) -> int:
-        """From which amount on a payer counts as alerted."""
-        return min([at for _, at in self.alerts], default=MOST)
-
-    def gone_ns(self, bucket: Bucket) -> int:
-        """When a store may forget a bucket that is used now."""
-        if self.budget.clock.ends:
-            return bucket.end_ns + 2 * bucket.length_ns + KEEP_NS
-        idle_ns = IDLE_NS.get(self.budget.window, FOREVER_NS)
-        return min(FOREVER_NS, self.until_ns + idle_ns)
-
-    def _begin(self, now_ns: int) -> None:
-        self._before = self.accounts  # for their pace
-        super()._begin(now_ns)
-        self._retire(self._before.values())
-
-    def _open(self, values: tuple[str, ...]) -> LeasedAccount:
-        before = self._before.get(values)
-        pace = before.pace.again() if before else Pace()
-        return LeasedAccount(self.page, values, self.bucket(values), pace)
-
-    def bucket(self, values: tuple[str, ...]) -> Bucket:
-        """Of a payer, in the current window."""
-        payer = json.dumps(values, separators=(",", ":"))
-        return Bucket(self.identity, payer, *self.page.period, self.budget.clock.length_ns)
-
-    def replace(self, budget: Budget) -> None:
-        """As of `Book`: the store is asked again before anything is held."""
-        self._take(budget)
-        for account in self.all():
-            assert isinstance(account, LeasedAccount)
-            account.revoke()
-            account.denial.lift()
-            if account.birth:
-                account.set_watch()
-
-    def exempt(self, values: tuple[str, ...], until_ns: int) -> None:
-        """As of `Book`; it ends when the store says so, too."""
-        account = self.accounts.get(values)
-        if until_ns:
-            self.exempted[values] = until_ns
-            self.until_ns = min(self.until_ns, until_ns)
-        elif self.exempted.pop(values, None) is not None and account is not None:
-            account.revoke()
-
-    def clear(self) -> list[Account]:
-        """Forget all accounts; these are they."""
-        forgotten = [*self.all(), *self._before.values()]
-        self.accounts, self._before, self.exempted = {}, {}, {}
-        self.until_ns = 0
-        return forgotten
-
-
-class LeasedLastingBook(LeasedBook, LastingBook):
-    """The accounts of a budget whose window has no end."""
-
-    def turn(self, now_ns: int) -> None:
-        """As of `LastingBook`; those that have something to tell stay."""
-        old = self._old
-        super().turn(now_ns)
-        if self._old is not old:
-            self._retire(old.values())  # type: ignore[arg-type]
-
-    def clear(self) -> list[Account]:
-        """As of `LeasedBook`."""
-        forgotten = super().clear()
-        self._old = {}
-        return forgotten
-
-
 def period_of(budget: Budget, slot: Period) -> Period:
     """What people see of a window: of a rolling one, from when until when something counts."""
     length = budget.clock.length_ns
     return Period(slot.start_ns - length, slot.end_ns + length) if length else slot
-
-
-def identity_of(budget: Budget) -> str:
-    """What spend belongs to, in every process: also how it is counted, where it has a name."""
-    counted = (
-        budget.name,
-        budget.unit,
-        budget.window,
-        budget.tz,
-        budget.week_start,
-        budget.month_day,
-        budget.by,
-        budget.match,
-        budget.weights,
-    )
-    return json.dumps(counted, separators=(",", ":"), ensure_ascii=False)
-
-
-def about(budget: Budget) -> str:
-    """A budget as JSON, which `budget_of` reads."""
-    _, arguments = budget.__reduce__()
-    return json.dumps(arguments, separators=(",", ":"), ensure_ascii=False)
-
-
-def budget_of(text: str) -> Budget:
-    """The budget that `about` has described."""
-    said, others = json.loads(text)
-    return Budget(said, **others)
