@@ -21,6 +21,7 @@ from otel_atm.ledger import Ledger
 from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.reader import Reader
 from otel_atm.store.store import Store
+from otel_atm.usage import MOST_TOKENS
 
 
 class TokenSpanProcessor(GateProcessor):
@@ -228,8 +229,8 @@ def _stated(
     counts = {"tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens}
     given = {name: count for name, count in counts.items() if count is not None}
     for name, count in given.items():
-        if type(count) is not int or count < 0:
-            raise ConfigurationError(f"{name}={count!r}: expected an integer ≥ 0")
+        if type(count) is not int or not 0 <= count < MOST_TOKENS:
+            raise ConfigurationError(f"{name}={count!r}: expected an integer ≥ 0 and < 2⁴⁰")
     if not given:
         return None
     if input_tokens is not None and output_tokens is not None and len(given) == 2:

@@ -111,7 +111,7 @@ def init(
     prices: str | os.PathLike[str] | None = None,
     on_alert: Callable[[Alert], None] | None = None,
     clock: Callable[[], int] = time_ns,
-    guards: bool = True,
+    guards: bool = False,
 ) -> Handle:
     """Set up metering and budgets for the process; the one call that most programs need.
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: More tokens than any call has; a number that is no less is taken for a mistake.
+MOST_TOKENS: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, as the provider reports them; all are integers ≥ 0.
+    """Tokens of one call, as the provider reports them; all are integers ≥ 0 and < 2⁴⁰.
 
     `input_tokens` includes what was read from and written to a prompt cache, `output_tokens`
     includes reasoning (OpenTelemetry GenAI conventions, ``gen_ai.usage.*``): the subsets are
@@ -37,6 +41,8 @@ class Usage:
             count = getattr(self, name)
             if type(count) is not int or count < 0:
                 raise ValueError(f"{name} must be an integer ≥ 0, not {count!r}")
+            if count >= MOST_TOKENS:
+                raise ValueError(f"{name} must be less than {MOST_TOKENS:,}, not {count:,}")
 
     @property
     def total_tokens(self) -> int:

@@ -46,7 +46,7 @@ SIGNATURES = {
         "baggage_keys: 'Iterable[str]' = (), "
         "prices: 'str | os.PathLike[str] | None' = None, "
         "on_alert: 'Callable[[Alert], None] | None' = None, "
-        "clock: 'Callable[[], int]' = …) -> 'Handle'"
+        "clock: 'Callable[[], int]' = …, guards: 'bool' = False) -> 'Handle'"
     ),
     "TokenSpanProcessor": (
         "(budgets: 'Budgets' = (), "
@@ -58,7 +58,7 @@ SIGNATURES = {
         "baggage_keys: 'Iterable[str]' = (), "
         "prices: 'str | os.PathLike[str] | None' = None, "
         "on_alert: 'Callable[[Alert], None] | None' = None, "
-        "clock: 'Callable[[], int]' = …) -> 'None'"
+        "clock: 'Callable[[], int]' = …, guards: 'bool' = False) -> 'None'"
     ),
     "Budget": (
         "(text: 'str | None' = None, "

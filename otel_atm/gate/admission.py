@@ -15,7 +15,7 @@ from otel_atm.gate.plan import Plan
 from otel_atm.gate.refusal import Decision
 from otel_atm.ledger import Claim
 from otel_atm.price import Tokens
-from otel_atm.usage import Usage
+from otel_atm.usage import MOST_TOKENS, Usage
 
 #: Others' calls, in this process, tell when they end; those of other processes, and windows that
 #: begin, are looked for so often.
@@ -83,7 +83,8 @@ class Admission:
             reasoning_tokens: part of the output.
 
         Raises:
-            ValueError: for a number that is negative or no integer; nothing is settled then.
+            ValueError: for a number that is negative, no integer, or more than any call has;
+                nothing is settled then.
         """
         call = self._call or self._admitted
         if usage is not None:
@@ -97,20 +98,22 @@ class Admission:
             reasoning_tokens,
         )
         for count in tokens:
-            if type(count) is not int or count < 0:
+            if type(count) is not int or not 0 <= count < MOST_TOKENS:
                 Usage(*tokens)  # says which one
         self._gate.settle(call, tokens)
 
     def release(self) -> None:
         """Give everything back: the call used nothing."""
-        self._gate.release(self._admitted)
+        self._gate.release(self._admitted, "ok")
 
     def amend(self, *, input_tokens: int, output_tokens: int) -> None:
         """Hold other amounts from now on, e.g. since the request is known by now.
 
         Raises:
             TokenQuotaExceeded: there is no room for that; what was held before is still held.
+            ValueError: for a number that is negative, no integer, or more than any call has.
         """
+        Usage(input_tokens, output_tokens)
         refusal = self._gate.amend(self._admitted, (input_tokens, output_tokens, 0, 0, 0))
         if refusal is not None:
             raise refusal

@@ -380,7 +380,8 @@ class Gate:
             attempts=0,
         )
         self._finish(call)
-        _latest.set(call)  # a guard that refuses it again writes no second row
+        if self.guarded:  # a guard that refuses it again writes no second row
+            _latest.set(call)
         return call
 
     def decision(self, call: Call) -> refusals.Decision:

@@ -14,8 +14,9 @@ from otel_atm.ledger.leased_account import MOST, LeasedAccount
 from otel_atm.ledger.ledger import Crossing
 from otel_atm.window import SECOND_NS
 
-#: After a failure the store is left alone for so many seconds.
-REST_S: Final = 0.25
+#: After a failure the store is left alone for so many seconds; twice as long after each one more.
+_FIRST_REST_S: Final = 0.02
+_LAST_REST_S: Final = 1.0
 #: How many accounts one transaction is about, at most.
 _BATCH: Final = 64
 
@@ -53,12 +54,13 @@ class Desk:
     def renew(self) -> None:
         """As a process that has asked for nothing yet; a forked child, too."""
         self.lock, self.asking = threading.RLock(), threading.Lock()
+        self._burying = threading.Lock()
         self.live: dict[LeasedAccount, None] = {}
         self.crossings: list[Crossing] = []
         self._closed: list[LeasedAccount] = []
         self.cells: Cells | None = None
         self.values = _no_cells()
-        self.down_until = 0.0
+        self.down_until = self._rest_s = 0.0
         self.turned = False
         self._generation = self.store.generation
 
@@ -183,12 +185,13 @@ class Desk:
         except LedgerError as error:
             self.fail(error)
             raise
-        self.down_until = 0.0
+        self.down_until = self._rest_s = 0.0
         return answers
 
     def fail(self, error: LedgerError) -> None:
         """It cannot be asked now."""
-        self.down_until = self.mono() + REST_S
+        self._rest_s = min(max(_FIRST_REST_S, 2 * self._rest_s), _LAST_REST_S)
+        self.down_until = self.mono() + self._rest_s
         self._note("ledger", error)
 
     def take(self, letters: Sequence[tuple[LeasedAccount, Ask]], answers: Sequence[Answer]) -> None:
@@ -242,6 +245,8 @@ class Desk:
         Raises:
             LedgerError: it is tried again.
         """
+        if not self._burying.acquire(blocking=False):
+            return 0  # another thread does
         buried = 0
         try:
             for dead in recover(self.store.folder):
@@ -252,6 +257,8 @@ class Desk:
                 buried += 1
         except (OSError, ValueError) as error:
             raise LedgerError(f"{self.store.folder}: {error}") from error
+        finally:
+            self._burying.release()
         return buried
 
     def leave(self, timeout_s: float) -> None:

@@ -105,9 +105,14 @@ class Refill:
         try:
             for account, _, _ in hopeful:
                 desk.store.bell.ask_back(account.bucket)
+            patient = True
             while not call.heard():
                 if not call.rest_s():
                     return self._refuse(call)
+                if patient and call.rest_s() < desk.timeout_s / 2:
+                    patient = False
+                    desk.bury(desk.timeout_s)  # the dead do not hear; what they left is heard of
+                    continue
                 self._sleep(_POLL_S)
         except LedgerError as error:
             return self._fail(call, error)

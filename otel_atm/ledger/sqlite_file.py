@@ -167,6 +167,7 @@ class SqliteFile:
         db, _ = self._open_ones.pop(role, (None, None))
         if db is not None:
             with suppress(sqlite3.Error):
+                db.execute("pragma synchronous = normal")  # the last one to close copies the log
                 db.close()
 
     @contextmanager
@@ -189,7 +190,7 @@ class SqliteFile:
             if place == self._place():
                 return db
             self.close_one(role)  # it is of a file that is no more
-        db = self._open(deadline)
+        db = self._open(role, deadline)
         self._open_ones[role] = db, self._place()
         return db
 
@@ -203,7 +204,7 @@ class SqliteFile:
 
     # Opening ----------------------------------------------------------------------------------
 
-    def _open(self, deadline: float) -> sqlite3.Connection:
+    def _open(self, role: str, deadline: float) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         # `pragma journal_mode` does not wait for others that do the same.
@@ -213,7 +214,7 @@ class SqliteFile:
                 self.path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
             )
             try:
-                self._prepare(db)
+                self._prepare(db, role)
             except BaseException:
                 db.close()
                 raise
@@ -246,7 +247,7 @@ class SqliteFile:
         finally:
             os.close(descriptor)
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
+    def _prepare(self, db: sqlite3.Connection, role: str) -> None:
         (kind,) = db.execute("pragma application_id").fetchone()
         (version,) = db.execute("pragma user_version").fetchone()
         if kind == 0 and version == 0 and not db.execute("select 1 from sqlite_master").fetchone():
@@ -257,8 +258,11 @@ class SqliteFile:
             raise LedgerError(
                 f"{self.path} is a ledger of version {version}; this otel-atm reads {_VERSION}"
             )
-        db.execute("pragma synchronous = normal")
-        db.execute("pragma wal_autocheckpoint = 8000")  # the ticker does it; see `checkpoint`
+        # Who writes does not wait for the disk with the file's lock. That is safe as long as who
+        # copies the log into the file (see `checkpoint`) syncs both: after a power failure it is
+        # consistent, and may miss the last moments.
+        db.execute(f"pragma synchronous = {'off' if role == _WRITER else 'normal'}")
+        db.execute("pragma wal_autocheckpoint = 0")
         (name,) = db.execute("select name from ledger").fetchone()
         if self._name and name != self._name:
             self.generation += 1

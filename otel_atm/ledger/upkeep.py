@@ -24,8 +24,6 @@ _SCARCE: Final = 0.8
 BURY_NS: Final = 900_000_000
 #: How often windows that are long over are forgotten, in seconds.
 _SWEEP_S: Final = 20.0
-#: How often to look whether the store has lost its records, in seconds.
-_LOOK_S: Final = 1.0
 #: How many accounts are looked at in a tick.
 _AT_ONCE: Final = 200
 #: A thread that waits for the store holds up calls that need it.
@@ -50,7 +48,7 @@ class Upkeep:
         self.stopped = False
         self._hungry: set[int] = set()
         self._changed: set[int] = set()
-        self._swept_at = self._looked_at = self._desk.mono()
+        self._swept_at = self._desk.mono()
 
     def tick(self) -> None:
         """Whatever is due."""
@@ -73,12 +71,11 @@ class Upkeep:
             desk.fail(error)
 
     def _look(self) -> None:
-        desk, now = self._desk, self._desk.mono()
-        if now - self._looked_at >= _LOOK_S:
-            self._looked_at = now
-            desk.store.open(_TIMEOUT_S)
-            with desk.lock:
-                desk.look_for_loss()
+        """Open the store again if need be, e.g. after a fork; see whether it has lost anything."""
+        desk = self._desk
+        desk.store.open(_TIMEOUT_S)
+        with desk.lock:
+            desk.look_for_loss()
 
     def _sweep(self) -> None:
         desk, now = self._desk, self._desk.mono()

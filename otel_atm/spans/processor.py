@@ -28,8 +28,9 @@ from otel_atm.spans.alert_event import add_event
 from otel_atm.spans.attribution import Attribution
 from otel_atm.spans.emitters import KINDS, NAMED, Emitter, recognise
 from otel_atm.spans.endings import ending_of, is_partial
-from otel_atm.spans.reading import MOST_TOKENS, read_text, read_tokens
+from otel_atm.spans.reading import read_text, read_tokens
 from otel_atm.spans.sdk import best_access
+from otel_atm.usage import MOST_TOKENS
 
 _SOURCE: Final = "span"
 _A_DAY_S: Final = 86_400

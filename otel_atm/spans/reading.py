@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from otel_atm.gate import Tokens
 from otel_atm.spans.emitters import Emitter
-
-#: No call has so many tokens; whoever says so does not know.
-MOST_TOKENS: Final = 1 << 40
+from otel_atm.usage import MOST_TOKENS
 
 
 def read_tokens(emitter: Emitter, attributes: Mapping[str, Any]) -> Tokens | None:

@@ -176,7 +176,7 @@ def test_accounts_of_a_window_that_is_over_are_told_and_their_cells_used_again(
         for number in range(200):
             node.spend(node.open(PER_USER, user=f"user{number}"), minute + 1)
         fleet.clock.advance(60)
-        fleet.wait(0.2)
+        fleet.wait(1.0)
     node.settle(late, 70)
     fleet.wait(8)
     cells = node.ledger._desk.cells

@@ -139,8 +139,8 @@ def test_what_a_killed_process_had_not_spent_comes_back_exactly(
     hammer.go()
     time.sleep(random.uniform(0.02, 0.3))
     hammer.workers[0].kill()
-    # The calls that were in flight are charged as they were held: their tokens are gone.
-    assert hammer.join() == 600_000
+    # Four calls at most were let in and had no time to tell the truth; they stay charged as held.
+    assert 600_000 - 4 * 500 <= hammer.join() <= 600_000
     balance = hammer.balance()
     assert (balance.used, balance.held) == (600_000, 0)
 
@@ -160,7 +160,7 @@ def test_what_was_spent_stays_spent_after_a_restart(tmp_path: Path, hammers: lis
 
 def test_a_child_has_credit_of_its_own(tmp_path: Path) -> None:
     budget = Budget("1000 tokens / month")
-    ledger = LeasedLedger(SqliteStore(tmp_path / "atm.ledger"))
+    ledger = LeasedLedger(SqliteStore(tmp_path / "atm.ledger"), timeout_s=2.0)
     ledger.use([budget])
     claim = ledger.claim([Line(Key(budget, ()), 0, 100, exact=True)])
     now_ns = time.time_ns()

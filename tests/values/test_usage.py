@@ -17,7 +17,7 @@ COUNTS = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
-tokens = st.integers(min_value=0)
+tokens = st.integers(0, 2**40 - 1)
 
 
 @given(tokens, tokens, tokens, tokens, tokens)
@@ -37,6 +37,13 @@ def test_a_count_is_an_integer_of_at_least_zero(name: str, count: Any) -> None:
     with pytest.raises(ValueError) as raised:
         Usage(**{name: count})
     assert str(raised.value) == f"{name} must be an integer ≥ 0, not {count!r}"
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_count_that_no_call_can_have_is_refused(name: str) -> None:
+    assert getattr(Usage(**{name: 2**40 - 1}), name) == 2**40 - 1  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"{name} must be less than 1,099,511,627,776, not 9,2"):
+        Usage(**{name: 2**63})  # type: ignore[arg-type]
 
 
 def test_usages_are_equal_by_value_and_can_be_counted_in_a_set() -> None:
