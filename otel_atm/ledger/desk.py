@@ -250,7 +250,13 @@ class Desk:
         buried = 0
         try:
             for dead in recover(self.store.folder):
-                self.store.bury(dead.node, dead.remains, self.now_ns, timeout_s)
+                # A call that asks must not find the store in the hands of somebody it cannot see.
+                if not self.asking.acquire(timeout=timeout_s):
+                    break
+                try:
+                    self.store.bury(dead.node, dead.remains, self.now_ns, timeout_s)
+                finally:
+                    self.asking.release()
                 for remains in dead.remains:
                     self.store.bell.tell_returned(remains.bucket)
                 dead.remove()

@@ -151,6 +151,10 @@ class LeaseStore(Protocol):
         """Forget windows that are long over."""
         ...
 
+    def flush(self) -> None:
+        """Put what was written where a power failure does not reach it. Nobody waits for it."""
+        ...
+
     def close(self) -> None:
         """Let go of what is open; it is opened again when needed."""
         ...

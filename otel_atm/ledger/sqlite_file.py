@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from otel_atm.late import late_import
 from otel_atm.ledger.lease_store import LedgerError
 
 _APPLICATION_ID: Final = 0x41544D4C  # "ATML"
@@ -297,6 +298,8 @@ _taken: list[threading.Lock] = []
 
 def _before_fork() -> None:
     """Close everything, and let nobody open anything until there are two of us."""
+    with late_import():
+        pass  # a fork waits for these; not with our locks, which calls may need
     for file in list(_files):
         for role, lock in file.locks.items():
             if lock.acquire(timeout=_READ_TIMEOUT_S):

@@ -66,23 +66,26 @@ class Upkeep:
                 self._hungry, self._changed = set(), set()
             if bell.take_turn(BURY_NS):
                 desk.bury(_TIMEOUT_S)
-            self._sweep()
         except LedgerError as error:
             desk.fail(error)
 
     def _look(self) -> None:
         """Open the store again if need be, e.g. after a fork; see whether it has lost anything."""
-        desk = self._desk
-        desk.store.open(_TIMEOUT_S)
+        desk, now = self._desk, self._desk.mono()
+        if not desk.asking.acquire(blocking=False):
+            return  # somebody asks it just now
+        sweeps = now - self._swept_at >= _SWEEP_S
+        try:
+            desk.store.open(_TIMEOUT_S)
+            if sweeps:
+                self._swept_at = now
+                desk.store.sweep(desk.about_now_ns())
+        finally:
+            desk.asking.release()
+        if sweeps:
+            desk.store.flush()
         with desk.lock:
             desk.look_for_loss()
-
-    def _sweep(self) -> None:
-        desk, now = self._desk, self._desk.mono()
-        if now - self._swept_at >= _SWEEP_S:
-            self._swept_at = now
-            desk.store.sweep(desk.about_now_ns())
-        with desk.lock:
             desk.tidy()
 
     def _tend(self) -> bool:
