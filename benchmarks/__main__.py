@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import ledger, processor
+from benchmarks import leases, ledger, processor
 
 
 def show(title: str, ratios: Mapping[str, float], limits: Mapping[str, float]) -> None:
@@ -32,6 +32,12 @@ if __name__ == "__main__":
         "against one user under three budgets whose plan is looked up.",
         ledger.ratios(),
         {**ledger.LIMITS, **ledger.SELF_LIMITS},
+    )
+    show(
+        "Four processes on one SQLite ledger: against each with a ledger in memory; and at 100\n"
+        "calls a second each.",
+        leases.ratios(),
+        leases.LIMITS,
     )
     show(
         "Memory of 1,000,000 users.",

@@ -25,7 +25,7 @@ _KINDS: Final = tuple(itemgetter(place) for place in range(5))
 
 
 class Tally:
-    """Adds up calls that have ended: the plain ones many at a time, since each by itself costs more.
+    """Adds up calls that have ended: plain ones many at a time, since each by itself costs more.
 
     Args:
         totals: that they are added to.

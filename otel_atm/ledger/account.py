@@ -110,6 +110,10 @@ class Account:
         """The most that the window may spend: the budget's, and what was granted besides."""
         return self.credit - UNLIMITED if self.credit >= UNLIMITED >> 1 else self.credit
 
+    def grant(self, amount: int) -> None:
+        """Let it spend so much more in this window."""
+        self.credit += amount
+
     def balance(self) -> Balance:
         """As it stands."""
         return Balance(self.key, self.used, self.held, self.limit, self.period)
@@ -136,9 +140,10 @@ class RollingAccount(Account):
         earlier: of the same payer, in slots that count; empty once there is a later one.
         later: in the next slot in which the payer spends; None while this is the last one.
         fired: level of an alert → start of the slot in which it was told.
+        granted: (until when, how much) of what was granted besides.
     """
 
-    __slots__ = ("earlier", "fired", "later")
+    __slots__ = ("earlier", "fired", "granted", "later")
 
     def __init__(
         self, page: Page, values: tuple[str, ...], credit: int, before: RollingAccount | None
@@ -147,11 +152,19 @@ class RollingAccount(Account):
         self.earlier: tuple[RollingAccount, ...] = ()
         self.later: RollingAccount | None = None
         self.fired: dict[float, int] = {}
+        self.granted: list[tuple[int, int]] = []
         if before is not None:
             known, start_ns = (*before.earlier, before), page.period.start_ns
             self.earlier = tuple(one for one in known if one.counts_at(start_ns))
             self.credit -= sum(one.spent for one in self.earlier)
             self.fired, before.earlier, before.later = before.fired, (), self
+            self.granted = [grant for grant in before.granted if grant[0] > start_ns]
+            self.credit += sum(amount for _, amount in self.granted)
+
+    def grant(self, amount: int) -> None:
+        """As of `Account`: for as long as what is spent now counts."""
+        self.granted = [*self.granted, (self.period.end_ns, amount)]
+        self.credit += amount
 
     def counts_at(self, start_ns: int) -> bool:
         """Whether what is spent here counts in the slot that starts then."""

@@ -24,7 +24,7 @@ from otel_atm.ledger.ledger import (
     Shortage,
     Summary,
 )
-from otel_atm.ledger.memory import MemoryClaim, MemoryLedger, _counts_alike
+from otel_atm.ledger.memory import MemoryClaim, MemoryLedger, counts_alike
 from otel_atm.ledger.refill import Line, Refill
 from otel_atm.ledger.ticker import Ticker
 from otel_atm.ledger.upkeep import Upkeep
@@ -410,7 +410,7 @@ class LeasedLedger(MemoryLedger):
 
     def _book(self, budget: Budget) -> Book:
         book = self._books.get(budget.identity)
-        if book is not None and not _counts_alike(book.budget, budget):
+        if book is not None and not counts_alike(book.budget, budget):
             return open_book(budget)  # for this claim alone
         return super()._book(budget)
 

@@ -57,7 +57,7 @@ class MemoryLedger:
         with self._lock:
             for budget in budgets:
                 book = self._books.get(budget.identity)
-                if book is not None and _counts_alike(book.budget, budget):
+                if book is not None and counts_alike(book.budget, budget):
                     book.replace(budget)
                 else:
                     self._books[budget.identity] = self._open_book(budget)
@@ -144,7 +144,7 @@ class MemoryLedger:
     def grant(self, key: Key, amount: int, now_ns: int) -> None:
         """See `Ledger.grant`."""
         with self._lock:
-            self._account(key, now_ns).credit += amount
+            self._account(key, now_ns).grant(amount)
 
     def reset(self, key: Key, now_ns: int) -> None:
         """See `Ledger.reset`."""
@@ -197,7 +197,7 @@ class MemoryLedger:
         if book is None:
             book = self._books[budget.identity] = self._open_book(budget)
         # Of a call that began when this budget counted otherwise: it changes nothing any more.
-        return book if _counts_alike(book.budget, budget) else self._open_book(budget)
+        return book if counts_alike(book.budget, budget) else self._open_book(budget)
 
     def _open_book(self, budget: Budget) -> Book:
         return open_book(budget)
@@ -219,7 +219,7 @@ class MemoryLedger:
         claim.until_ns = min([0 if book.each_call else book.until_ns for book in claim.books])
 
 
-def _counts_alike(one: Budget, other: Budget) -> bool:
+def counts_alike(one: Budget, other: Budget) -> bool:
     """Whether spend under one budget is spend under the other."""
     return (one.unit, one.clock, one.by, one.match, one.weights) == (
         other.unit,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from benchmarks import ledger, processor
+from benchmarks import leases, ledger, processor
 
 pytestmark = pytest.mark.ratio
 
@@ -51,6 +51,16 @@ def test_the_cost_added_to_a_call_is_at_most_twice_what_it_should_be(
 @pytest.mark.parametrize("name", sorted(BUDGETS))
 def test_so_is_that_of_the_budgets(budgets: dict[str, float], name: str) -> None:
     assert budgets[name] <= 2 * BUDGETS[name], budgets
+
+
+@pytest.fixture(scope="module")
+def shared() -> dict[str, float]:
+    return best(lambda: leases.ratios(seconds=4.0), leases.LIMITS)
+
+
+@pytest.mark.parametrize("name", sorted(leases.LIMITS))
+def test_and_that_of_a_ledger_of_several_processes(shared: dict[str, float], name: str) -> None:
+    assert shared[name] <= 2 * leases.LIMITS[name], shared
 
 
 def test_a_user_takes_no_more_memory_than_it_should() -> None:

@@ -615,6 +615,18 @@ class LedgerContract:
         clock.advance(MINUTE)
         assert book.refuse(accounts, 501, exact=True).balance.limit == 500
 
+    def test_in_a_rolling_window_it_lasts_as_long_as_what_is_spent_now(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        accounts = book.open(self.ROLLING)
+        book.spend(accounts, 300)
+        book.ledger.grant(accounts[0], 100, clock())
+        clock.advance(30)
+        book.spend(accounts, 100)
+        assert book.refuse(accounts, 1).balance.limit == 400
+        clock.advance(2 * MINUTE)
+        assert book.refuse(accounts, 301, exact=True).balance.limit == 300
+
     def test_a_reset_starts_the_window_again_and_old_calls_stay_with_the_old_count(
         self, book: Book, clock: ManualClock
     ) -> None:
