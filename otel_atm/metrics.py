@@ -78,6 +78,12 @@ class Metrics:
             ("atm.calls", "{call}", "LLM calls, allowed and refused", self._calls),
             ("atm.events.dropped", "{event}", "Events that could not be kept", self._dropped),
             ("atm.call.unmetered", "{call}", "Calls whose tokens are estimated", self._unmetered),
+            (
+                "atm.call.unbacked",
+                "{call}",
+                "Calls let in while the ledger could not be asked",
+                self._unbacked,
+            ),
             ("atm.budget.alerts", "{alert}", "Alerts told, by budget and level", self._alerts),
             (
                 "atm.budget.overshoot",
@@ -126,6 +132,9 @@ class Metrics:
 
     def _unmetered(self) -> Iterator[Observation]:
         yield Observation(self._gate.totals.unmetered)
+
+    def _unbacked(self) -> Iterator[Observation]:
+        yield Observation(self._gate.ledger.unbacked)
 
     def _alerts(self) -> Iterator[Observation]:
         for (label, level), count in list(self._gate.alerts.counts.items()):

@@ -155,6 +155,11 @@ class Summary:
 class Ledger(Protocol[C]):
     """Holds, settles and tells. Safe to call from any thread."""
 
+    @property
+    def unbacked(self) -> int:
+        """How many calls were let in without its being able to tell whether they fit."""
+        ...
+
     def use(self, budgets: Iterable[Budget]) -> None:
         """Count under these budgets from now on; what was spent under one that is kept stays.
 

@@ -52,6 +52,11 @@ class MemoryLedger:
         self._turn = 0  # counts what makes claims look up their accounts again
         self._lock = threading.RLock()
 
+    @property
+    def unbacked(self) -> int:
+        """See `Ledger.unbacked`. Memory is always there."""
+        return 0
+
     def use(self, budgets: Iterable[Budget]) -> None:
         """See `Ledger.use`."""
         with self._lock:

@@ -221,6 +221,7 @@ class TestMetrics:
             "atm.cost": "{USD}",
             "atm.calls": "{call}",
             "atm.call.unmetered": "{call}",
+            "atm.call.unbacked": "{call}",
             "atm.budget.limit": "1",
             "atm.budget.used": "1",
             "atm.budget.held": "1",
