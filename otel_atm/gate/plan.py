@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from otel_atm.gate.shape import Forbidden, Shape
 from otel_atm.gate.totals import Labels
-from otel_atm.ledger import Claim, Key
+from otel_atm.ledger import Claim, Line
 from otel_atm.price import Tokens
 from otel_atm.scope import Scope
 from otel_atm.semconv import ATM_DECISION, ATM_PREFIX, ATM_TAGS
@@ -31,24 +31,12 @@ class Kind(NamedTuple):
         return value
 
 
-class Account(NamedTuple):
-    """One that calls of a kind draw on.
-
-    Attributes:
-        key: of the account; without the trace's id for a budget per trace.
-        unit: where its unit stands in `otel_atm.ledger.Amounts`.
-    """
-
-    key: Key
-    unit: int
-
-
 class Plan:
     """What the gate needs for each call of a kind.
 
     Attributes:
         shape: what it shares with other payers' plans.
-        accounts: of the budgets that match.
+        lines: one for each budget that matches, without the trace's id for one per trace.
         claim: on them, for a call like the recent ones; None when no budget matches.
         claims: others, by what is asked of them; bounded by `Planner`.
         estimate: what a call like the recent ones uses.
@@ -64,7 +52,6 @@ class Plan:
     """
 
     __slots__ = (
-        "accounts",
         "claim",
         "claims",
         "complete",
@@ -72,6 +59,7 @@ class Plan:
         "flat",
         "forbidden",
         "kind",
+        "lines",
         "news",
         "price",
         "recent",
@@ -85,11 +73,11 @@ class Plan:
         self,
         kind: Kind,
         shape: Shape,
-        accounts: tuple[Account, ...],
+        lines: tuple[Line, ...],
         claim: Claim | None,
         forbidden: Forbidden | None,
     ) -> None:
-        self.kind, self.shape, self.accounts = kind, shape, accounts
+        self.kind, self.shape, self.lines = kind, shape, lines
         self.claim, self.forbidden = claim, forbidden
         self.price, self.total, self.estimate = shape.price, shape.total, shape.estimate
         self.claims: dict[Hashable, tuple[Claim, Tokens]] = {}

@@ -9,7 +9,7 @@ from otel_atm.budget import Budget
 from otel_atm.budget_text import TAGS
 from otel_atm.cache import Cache
 from otel_atm.gate import estimate as estimates
-from otel_atm.gate.plan import Account, Kind, Plan, labels_of
+from otel_atm.gate.plan import Kind, Plan, labels_of
 from otel_atm.gate.shape import Forbidden, Shape, Share
 from otel_atm.gate.totals import Totals
 from otel_atm.ledger import MONEY, REQUESTS, Amounts, Claim, Key, Ledger, Line
@@ -102,7 +102,7 @@ class Planner:
         """
         key = trace_id if plan.traced else 0, most_output
         known = plan.claims.get(key)
-        if known is not None or not plan.accounts:
+        if known is not None or not plan.lines:
             return known or (None, plan.estimate)
         lower = upper = plan.estimate
         if most_output is not None:
@@ -113,7 +113,7 @@ class Planner:
         """The claim of a call that a guard will soon know more about: very little."""
         key = trace_id if plan.traced else 0, "floor"
         known = plan.claims.get(key)
-        if known is not None or not plan.accounts:
+        if known is not None or not plan.lines:
             return known or (None, plan.estimate)
         return self._remember(plan, key, self._lines(plan, _FLOOR, _FLOOR, trace_id), plan.estimate)
 
@@ -130,7 +130,7 @@ class Planner:
         """
         made = plan.estimate[1]
         lower = read, made if most_output is None else min(made, most_output), 0, 0, 0
-        if not plan.accounts:
+        if not plan.lines:
             return None, lower
         # No token is shorter than a byte.
         upper = 4 * read, made if most_output is None else most_output, 0, 0, 0
@@ -147,11 +147,11 @@ class Planner:
         """
         key = trace_id if plan.traced else 0, whole, tokens
         known = plan.claims.get(key)
-        if known is not None or not plan.accounts:
+        if known is not None or not plan.lines:
             return known and known[0]
         amounts = self.amounts(tokens, plan.shape.budget_price, self._clock())
         lines = []
-        for account_key, unit in plan.accounts:
+        for account_key, unit, *_ in plan.lines:
             exact = whole or unit in (_TOKENS, REQUESTS)
             amount = amounts[unit] if exact else min(amounts[unit], account_key.budget.cap)
             lines.append(Line(_of_trace(account_key, trace_id), unit, amount, exact))
@@ -174,10 +174,10 @@ class Planner:
 
     def _lines(self, plan: Plan, lower: Tokens, upper: Tokens, trace_id: int) -> list[Line]:
         shares = {share.budget: share for share in self._asked(plan.shape, lower, upper)}
-        asked = [(account, shares[account.key.budget]) for account in plan.accounts]
+        asked = [(line, shares[line.key.budget]) for line in plan.lines]
         return [
-            Line(_of_trace(account.key, trace_id), account.unit, share.amount, share.exact)
-            for account, share in asked
+            Line(_of_trace(line.key, trace_id), line.unit, share.amount, share.exact)
+            for line, share in asked
         ]
 
     def _claim(self, lines: list[Line]) -> Claim:
@@ -210,7 +210,7 @@ class Planner:
         return self._make_of(kind, shape)
 
     def _make_of(self, kind: Kind, shape: Shape) -> Plan:
-        accounts, lines, forbidden, traced = [], [], shape.forbidden, False
+        lines, forbidden, traced = [], shape.forbidden, False
         for budget, names, unit, amount, exact in shape.shares:
             values = tuple([kind.value(name) for name in names])
             if "" in values:
@@ -220,12 +220,10 @@ class Planner:
                     continue
                 if budget.missing == "block":
                     forbidden = forbidden or Forbidden(budget, f"the call has no {absent}")
-            key = Key(budget, values)
-            accounts.append(Account(key, unit))
-            lines.append(Line(key, unit, amount, exact))
+            lines.append(Line(Key(budget, values), unit, amount, exact))
             traced = traced or budget.window == "trace"
         claim = self._ledger.claim(lines) if lines and not traced else None
-        plan = Plan(kind, shape, tuple(accounts), claim, forbidden)
+        plan = Plan(kind, shape, tuple(lines), claim, forbidden)
         plan.traced = traced
         return plan
 
