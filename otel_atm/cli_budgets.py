@@ -5,6 +5,7 @@ Programs on the same ledger follow within a moment: they need not be started aga
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -346,4 +347,7 @@ def _as_json(row: Row) -> dict[str, Any]:
 def _echo_json(value: dict[str, Any]) -> None:
     import orjson
 
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    try:
+        click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    except TypeError:  # a name with what is no Unicode: escaped
+        click.echo(json.dumps(value, indent=2))

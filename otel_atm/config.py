@@ -76,6 +76,10 @@ class Settings:
         for name, function in (("on_alert", on_alert), ("clock", clock)):
             if function is not None and not callable(function):
                 raise ConfigurationError(f"{name}={function!r}: expected a function")
+        if clock is not time_ns and type(now := clock()) is not int:
+            raise ConfigurationError(
+                f"clock={clock!r} gives {now!r}: expected nanoseconds since 1970, an integer"
+            )
         check_ledger(ledger)
         keys = check_baggage_keys(baggage_keys)
         if prices is not None:

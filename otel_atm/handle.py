@@ -123,7 +123,8 @@ def init(
             A new one exports where ``OTEL_TRACES_EXPORTER`` or an OTLP endpoint says so.
         budgets: as of `TokenSpanProcessor`.
         ledger: as of `TokenSpanProcessor`.
-        store: path of the DuckDB file; None: keep nothing.
+        store: path of the DuckDB file; None: keep nothing. Another one, later, leaves a ledger that
+            lies beside the first one where it is.
         default_hold: as of `TokenSpanProcessor`.
         meter_provider: None: the global one, or, where ``OTEL_METRICS_EXPORTER`` or an OTLP
             endpoint names an exporter, a new one made global.

@@ -123,6 +123,7 @@ class Admission:
         self._gate.touch(self._admitted)
 
     def __enter__(self) -> Admission:
+        self._check_fresh()
         call = self._gate.open(self._plan, self._claim, self._estimate, self._trace_id)
         if call.refusal is None:
             self._call = call
@@ -130,6 +131,7 @@ class Admission:
         return self._enter(self._wait() if self._wait_s > 0 else call)
 
     async def __aenter__(self) -> Admission:
+        self._check_fresh()
         call = self._open()
         if call.refusal is not None and self._wait_s > 0:
             call = await self._wait_async()
@@ -164,6 +166,10 @@ class Admission:
         if self._call is None:
             raise RuntimeError("the call is admitted where its block begins: with admit(...) as …")
         return self._call
+
+    def _check_fresh(self) -> None:
+        if self._call is not None:
+            raise RuntimeError("a call is admitted once: make another admit(...)")
 
     def _open(self) -> Call:
         return self._gate.open(self._plan, self._claim, self._estimate, self._trace_id)

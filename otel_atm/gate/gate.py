@@ -482,7 +482,8 @@ class Gate:
     def _forbidden(self, call: Call) -> TokenQuotaExceeded:
         estimate = call.estimate or call.plan.estimate
         if self.stopped or call.plan.forbidden is None:
-            return refusals.stopped(estimate[0] + estimate[1])
+            who = [one for one, stopped in self._stopped.items() if stopped]
+            return refusals.stopped(estimate[0] + estimate[1], who)
         budget = call.plan.forbidden.budget
         requested = estimate[0] + estimate[1] if "tokens" in budget.unit else 0
         return refusals.forbidden_by(call.plan.forbidden, requested, call.opened_ns)

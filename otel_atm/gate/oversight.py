@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from otel_atm.budget_text import MAX_LIMIT
 from otel_atm.errors import ConfigurationError
 from otel_atm.gate.plan import Plan
 from otel_atm.gate.planner import Planner, counted_by
 from otel_atm.gate.status import BudgetStatus, status_of
 from otel_atm.ledger import Key, Ledger, Summary
-from otel_atm.window import SECOND_NS
+from otel_atm.window import FOREVER_NS, SECOND_NS
 
 
 class Oversight:
@@ -54,7 +55,11 @@ class Oversight:
     def grant(self, budget: str, amount: float, payer: Mapping[str, str]) -> None:
         """Let a payer spend so much more, in the budget's unit, in the current window."""
         key = self.account(budget, payer)
-        scale = key.budget.cap / key.budget.limit
+        scale = round(key.budget.cap / key.budget.limit)
+        if not _is_number(amount) or not 0 < abs(amount) * scale <= MAX_LIMIT:
+            raise ConfigurationError(
+                f"amount={amount!r}: expected a number other than 0, in {key.budget.unit}"
+            )
         self._ledger.grant(key, round(amount * scale), self._clock())
 
     def reset(self, budget: str, payer: Mapping[str, str]) -> None:
@@ -64,6 +69,8 @@ class Oversight:
     def exempt(self, budget: str, for_s: float, payer: Mapping[str, str]) -> None:
         """Refuse a payer nothing for so many seconds; 0 ends it."""
         now_ns = self._clock()
+        if not _is_number(for_s) or not 0 <= for_s * SECOND_NS <= FOREVER_NS - now_ns:
+            raise ConfigurationError(f"for_s={for_s!r}: expected seconds ≥ 0")
         self._ledger.exempt(self.account(budget, payer), now_ns + int(for_s * SECOND_NS), now_ns)
 
     def account(self, budget: str, payer: Mapping[str, str]) -> Key:
@@ -81,7 +88,7 @@ class Oversight:
             known = ", ".join(repr(one.label) for one in self._planner.budgets) or "none"
             raise ConfigurationError(f"budget={budget!r}: expected one of those in force: {known}")
         keys = counted_by(found)
-        if set(payer) != set(keys):
+        if set(payer) != set(keys) or not all(isinstance(one, str) for one in payer.values()):
             raise ConfigurationError(
                 f"{found.label!r} counts apart by {list(keys)}; given: {dict(payer)!r}"
             )
@@ -90,3 +97,7 @@ class Oversight:
     def summaries(self) -> list[Summary]:
         """How each budget stands; quick, however many payers it has."""
         return self._ledger.summaries(self._clock())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,11 @@ from otel_atm.window import FOREVER_NS, SECOND_NS, instant
 
 #: What is shown in the place of a budget's name while an operator has stopped all calls.
 STOPPED = "stop"
+_STOPPERS = {
+    "operator": "an operator",
+    "application": "the application",
+    "file": "the file of budgets",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ def refusal_of(shortage: Shortage) -> TokenQuotaExceeded:
         retry_after_s=(
             None if retry_ns is None else max(0, retry_ns - shortage.now_ns) / SECOND_NS
         ),
+        reason=shortage.reason,
     )
 
 
@@ -107,8 +113,8 @@ def forbidden_by(forbidden: Forbidden, requested: int, now_ns: int) -> TokenQuot
     )
 
 
-def stopped(requested: int) -> TokenQuotaExceeded:
-    """The error while an operator has stopped all calls."""
+def stopped(requested: int, who: Iterable[str]) -> TokenQuotaExceeded:
+    """The error while somebody has stopped all calls."""
     return TokenQuotaExceeded(
         budget=STOPPED,
         scope={},
@@ -120,7 +126,7 @@ def stopped(requested: int) -> TokenQuotaExceeded:
         limit=0,
         resets_at=None,
         retry_after_s=None,
-        reason="all calls are stopped by an operator",
+        reason=f"all calls are stopped by {' and '.join(_STOPPERS[one] for one in who)}",
     )
 
 

@@ -383,7 +383,7 @@ class LeasedLedger(MemoryLedger):
     def after_fork(self) -> None:
         """See `Ledger.after_fork`. The child starts with no credit; its parent's past is told."""
         known: list[object] = list(self._desk.everything())
-        for book in self._books.values():
+        for book in self._every_book():
             if isinstance(book, LeasedBook):
                 known += book.clear()
         disown(known)
@@ -400,7 +400,7 @@ class LeasedLedger(MemoryLedger):
             ticker.stop()
         if self._upkeep.leave():
             with self._lock:
-                for book in self._books.values():
+                for book in self._every_book():
                     if isinstance(book, LeasedBook):
                         disown(book.clear())
                 self._turn += 1
@@ -417,7 +417,7 @@ class LeasedLedger(MemoryLedger):
     def _known(self) -> list[LeasedAccount]:
         return [
             account
-            for book in self._books.values()
+            for book in self._every_book()
             for account in book.all()
             if isinstance(account, LeasedAccount)
         ]

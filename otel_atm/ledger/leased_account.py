@@ -122,7 +122,8 @@ class LeasedAccount(Account):
 
     def unbacked_shortage(self, amount: int, now_ns: int) -> Shortage:
         """Why it holds nothing while the store cannot be asked."""
-        return Shortage(self.balance(), amount, now_ns, now_ns + SECOND_NS)
+        reason = "the ledger does not answer; it is tried again in a second"
+        return Shortage(self.balance(), amount, now_ns, now_ns + SECOND_NS, reason)
 
     # What it may hold ---------------------------------------------------------------------------
 

@@ -107,12 +107,14 @@ class Shortage:
         requested: what the call would have held there.
         now_ns: when this was decided.
         retry_ns: when it may fit, if nothing else is spent; None: never.
+        reason: why it is refused whatever is left; None when it is the amount.
     """
 
     balance: Balance
     requested: int
     now_ns: int
     retry_ns: int | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

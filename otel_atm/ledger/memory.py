@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from otel_atm.budget import Budget
 from otel_atm.ledger.account import Account
@@ -20,6 +20,9 @@ from otel_atm.ledger.ledger import (
     Shortage,
     Summary,
 )
+
+#: How many books are kept of budgets that count otherwise now.
+_MOST_SHELVED: Final = 64
 
 
 class MemoryClaim:
@@ -49,6 +52,8 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._books: dict[object, Book] = {}  # identity of a budget → its book
+        # How a budget counted that counts otherwise now → its book: it may come back.
+        self._shelf: dict[object, Book] = {}
         self._turn = 0  # counts what makes claims look up their accounts again
         self._lock = threading.RLock()
 
@@ -62,10 +67,14 @@ class MemoryLedger:
         with self._lock:
             for budget in budgets:
                 book = self._books.get(budget.identity)
-                if book is not None and counts_alike(book.budget, budget):
-                    book.replace(budget)
-                else:
-                    self._books[budget.identity] = self._open_book(budget)
+                if book is None or not counts_alike(book.budget, budget):
+                    if book is not None:
+                        self._shelf[_counts(book.budget)] = book
+                    book = self._shelf.pop(_counts(budget), None) or self._open_book(budget)
+                    self._books[budget.identity] = book
+                book.replace(budget)
+            for oldest in list(self._shelf)[:-_MOST_SHELVED]:
+                del self._shelf[oldest]
             self._turn += 1
 
     def claim(self, lines: Sequence[Line]) -> MemoryClaim:
@@ -174,7 +183,7 @@ class MemoryLedger:
     def after_fork(self) -> None:
         """See `Ledger.after_fork`. What was settled stays: a child has its parent's past."""
         self._lock = threading.RLock()
-        for book in self._books.values():
+        for book in self._every_book():
             for account in book.all():
                 for one in getattr(account, "counting", (account,)):
                     _hold_more(one, one.settled - one.spent)
@@ -189,6 +198,10 @@ class MemoryLedger:
             for book in self._books.values():
                 self._turn_book(book, now_ns)
             return [(book, list(book.all())) for book in self._books.values()]
+
+    def _every_book(self) -> list[Book]:
+        """Also those of budgets that count otherwise now."""
+        return [*self._books.values(), *self._shelf.values()]
 
     def _account(self, key: Key, now_ns: int) -> Account:
         book = self._book(key.budget)
@@ -226,12 +239,18 @@ class MemoryLedger:
 
 def counts_alike(one: Budget, other: Budget) -> bool:
     """Whether spend under one budget is spend under the other."""
-    return (one.unit, one.clock, one.by, one.match, one.weights) == (
-        other.unit,
-        other.clock,
-        other.by,
-        other.match,
-        other.weights,
+    return _counts(one) == _counts(other)
+
+
+def _counts(budget: Budget) -> tuple[object, ...]:
+    """Whose spend it is, and how it is counted."""
+    return (
+        budget.identity,
+        budget.unit,
+        budget.clock,
+        budget.by,
+        budget.match,
+        budget.weights,
     )
 
 

@@ -242,3 +242,36 @@ class TestWaiting:
 def test_settings_quote_what_is_no_function(clock: ManualClock) -> None:
     with pytest.raises(atm.ConfigurationError, match="on_alert='slack': expected a function"):
         Settings.of((), "memory", None, 10, on_alert="slack")  # type: ignore[arg-type]
+
+
+def test_a_call_is_admitted_once(office: Office) -> None:
+    call = office.admit(tokens=5)
+    with call, pytest.raises(RuntimeError, match="once"), call:
+        pytest.fail("was admitted again")
+    assert office.amounts == [(5, 0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"tokens": 5, "model": 5}, "model=5: expected a text"),
+        ({"tokens": 5, "provider": b"x"}, "provider=b'x': expected a text"),
+        ({"tokens": 5, "operation": None}, "operation=None: expected a text"),
+        ({"tokens": 1 << 63}, "tokens=9223372036854775808: expected"),
+    ],
+)
+def test_what_is_no_text_is_quoted(office: Office, arguments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(atm.ConfigurationError) as failure:
+        office.admit(**arguments)
+    assert str(failure.value).startswith(problem)
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf"), "20k", 0, True, 1e30])
+def test_a_grant_is_a_number(office: Office, amount: Any) -> None:
+    with pytest.raises(atm.ConfigurationError, match="amount="):
+        office.processor.grant(PER_USER, amount, user="ann")
+
+
+def test_a_clock_tells_nanoseconds() -> None:
+    with pytest.raises(atm.ConfigurationError, match="expected nanoseconds"):
+        TokenSpanProcessor(clock=lambda: 1.5)  # type: ignore[arg-type, return-value]

@@ -409,6 +409,19 @@ class LedgerContract:
             period_of(by_minute, clock()),
         )
 
+    def test_a_name_that_changes_back_counts_on_where_it_was(
+        self, book: Book, clock: ManualClock
+    ) -> None:
+        for_ever = book.open(Budget("1000 tokens / lifetime", name="all"))
+        book.ledger.use([for_ever[0].budget])
+        book.spend(for_ever, 900)
+        by_day = Budget("1000 tokens / day", name="all")
+        book.ledger.use([by_day])
+        book.spend(book.open(by_day), 50)
+        book.ledger.use([for_ever[0].budget])
+        assert book.amounts == {("all",): (900, 0)}
+        assert book.refuse(for_ever, 200, exact=True).balance.used == 900
+
     def test_a_name_that_changes_its_unit_counts_in_the_new_one(self, book: Book) -> None:
         book.spend(book.open(Budget("1000 tokens / day", name="all")), 900)
         by_request = book.open(Budget("2 requests / day", name="all"))
