@@ -119,8 +119,6 @@ class TokenSpanProcessor(GateProcessor):
             stated = (tokens // 2, tokens - tokens // 2, 0, 0, 0)
         if wait_s:
             _check_seconds(wait_s)
-        if provider.__class__ is not str or model.__class__ is not str or not operation:
-            _check_texts(provider=provider, model=model, operation=operation or None)
         trace_id = get_current_span().get_span_context().trace_id  # 0 without one
         plan, gate = self._attribution.plan(provider, model, operation), self._gate
         if stated is None:
@@ -213,13 +211,6 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
         StoreError: there is no such file.
     """
     return Reader(path)
-
-
-def _check_texts(**given: object) -> None:
-    for name, value in given.items():
-        optional = name != "operation" and value is None
-        if not optional and not (isinstance(value, str) and value):
-            raise ConfigurationError(f"{name}={value!r}: expected a text")
 
 
 def _check_seconds(wait_s: object) -> None:

@@ -91,11 +91,19 @@ class Attribution:
         return answer
 
     def plan(self, provider: str | None, model: str | None, operation: str) -> Plan:
-        """The plan of a call without a span: of the context, and of the resource last seen."""
+        """The plan of a call without a span: of the context, and of the resource last seen.
+
+        Raises:
+            ConfigurationError: one of these is no text.
+        """
         scope = current_scope()
         key = self._gate.generation, provider, model, operation, "admit"
-        plan: Plan | None = scope.memo.get(key)
+        try:
+            plan: Plan | None = scope.memo.get(key)
+        except TypeError:
+            plan = None  # not even something that could be a key
         if plan is None:
+            _check_texts(provider=provider, model=model, operation=operation or None)
             payer = self._resource[1] | scope
             plan = self._gate.plan(Kind(payer, provider, model, operation))
             if len(scope.memo) >= _MEMO_SIZE:
@@ -123,6 +131,13 @@ class Attribution:
     def _of_baggage(self, context: Context | None) -> Scope:
         entries = baggage.get_all(context)
         return _scope({key: entries.get(key) for key in self._baggage_keys})
+
+
+def _check_texts(**given: object) -> None:
+    for name, value in given.items():
+        absent = value is None and name != "operation"
+        if not absent and not (isinstance(value, str) and value):
+            raise ConfigurationError(f"{name}={value!r}: expected a text")
 
 
 def check_baggage_keys(keys: Iterable[str]) -> tuple[str, ...]:
