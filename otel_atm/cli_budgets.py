@@ -84,7 +84,7 @@ def _on_ledger(command: C) -> C:
 
 
 @budgets.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("file", type=click.Path())
 @_json
 def check(file: str, as_json: bool) -> None:
     """Say whether a file of budgets can be used, and what is wrong with each line."""
