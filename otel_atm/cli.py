@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from typing import Any
 
 import click
 
 from otel_atm._version import __version__
 from otel_atm.cli_budgets import budgets
-from otel_atm.errors import AtmError, StoreError
-
-
-class _Commands(click.Group):
-    """A group whose commands end a known failure with one sentence and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AtmError as error:
-            raise click.ClickException(str(error)) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise  # nobody reads on, e.g. `| head`: click ends quietly
-            raise click.ClickException(str(error)) from error
-
+from otel_atm.cli_common import Commands, as_json_option, echo_json
+from otel_atm.errors import StoreError
 
 _db = click.option(
     "--db",
@@ -38,10 +22,9 @@ _db = click.option(
     type=click.Path(dir_okay=False),
     help="The DuckDB file.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="For programs: JSON, stable keys.")
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="otel-atm", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
@@ -83,14 +66,14 @@ def demo(db: str, seconds: float, fast: bool) -> None:
 
 @main.command()
 @_db
-@_json
+@as_json_option
 def report(db: str, as_json: bool) -> None:
     """Say who spent how many tokens on what, and who was refused."""
     from otel_atm import report as reports
 
     found = reports.read(db)
     if as_json:
-        _echo_json(reports.as_json(found))
+        echo_json(reports.as_json(found))
         return
     click.echo(reports.render(found, reports.terminal_width()))
     click.echo(reports.render_next(found), nl=False)
@@ -98,7 +81,7 @@ def report(db: str, as_json: bool) -> None:
 
 @main.command()
 @_db
-@_json
+@as_json_option
 def drain(db: str, as_json: bool) -> None:
     """Take what programs have spooled beside the DuckDB file into it.
 
@@ -117,19 +100,13 @@ def drain(db: str, as_json: bool) -> None:
     rows = take_in(paths)
     waiting = spooled_bytes(paths)
     if as_json:
-        _echo_json({"database": str(paths.database), "rows": rows, "waiting_bytes": waiting})
+        echo_json({"database": str(paths.database), "rows": rows, "waiting_bytes": waiting})
         return
     kept = f"; {waiting:,} bytes are still being written" if waiting else ""
     click.echo(f"{rows:,} row{'s' * (rows != 1)} taken into {db}{kept}")
 
 
 main.add_command(budgets)
-
-
-def _echo_json(value: dict[str, Any]) -> None:
-    import orjson
-
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
 if __name__ == "__main__":

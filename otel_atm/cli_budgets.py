@@ -5,7 +5,6 @@ Programs on the same ledger follow within a moment: they need not be started aga
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -14,33 +13,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from otel_atm.errors import AtmError, BudgetError, ConfigurationError
+from otel_atm.cli_common import Commands, as_json_option, echo_json
+from otel_atm.errors import BudgetError, ConfigurationError
+from otel_atm.window import FOREVER_NS, SECOND_NS, instant
 
 if TYPE_CHECKING:
     from otel_atm.budget import Budget
     from otel_atm.ledger.operator import Operator, Row
 
-_SQLITE: Final = "sqlite:///"
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_SECOND_NS: Final = 1_000_000_000
-_FOREVER_NS: Final = (1 << 63) - 1
 #: Lines of a table of `show`, at most.
 _MOST_LINES: Final = 40
 
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-class _Budgets(click.Group):
-    """Commands that end a known failure with one sentence and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AtmError as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Budgets)
+@click.group(cls=Commands)
 def budgets() -> None:
     """Check a file of budgets; show, raise or reset what is left; stop everything.
 
@@ -48,7 +36,6 @@ def budgets() -> None:
     """
 
 
-_json = click.option("--json", "as_json", is_flag=True, help="For programs: JSON, stable keys.")
 _payer = click.option(
     "--payer",
     "payers",
@@ -85,7 +72,7 @@ def _on_ledger(command: C) -> C:
 
 @budgets.command()
 @click.argument("file", type=click.Path())
-@_json
+@as_json_option
 def check(file: str, as_json: bool) -> None:
     """Say whether a file of budgets can be used, and what is wrong with each line."""
     from otel_atm.budget_file import read_budget_file
@@ -94,12 +81,12 @@ def check(file: str, as_json: bool) -> None:
         found = read_budget_file(file)
     except BudgetError as error:
         if as_json:
-            _echo_json({"file": file, "ok": False, "problems": str(error).splitlines()})
+            echo_json({"file": file, "ok": False, "problems": str(error).splitlines()})
             raise click.exceptions.Exit(1) from error
         raise
     if as_json:
         listed = [_described(budget) for budget in found.budgets]
-        _echo_json({"file": file, "ok": True, "stopped": found.stopped, "budgets": listed})
+        echo_json({"file": file, "ok": True, "stopped": found.stopped, "budgets": listed})
         return
     for budget in found.budgets:
         name = f"{budget.name}: " if budget.name else ""
@@ -111,14 +98,14 @@ def check(file: str, as_json: bool) -> None:
 
 @budgets.command()
 @_on_ledger
-@_json
+@as_json_option
 def show(db: str, ledger: str | None, as_json: bool) -> None:
     """Say what everybody has spent of each budget in its current window, and what is left."""
     with _open(db, ledger) as operator:
         now_ns = time.time_ns()
         rows, stopped = operator.rows(now_ns), operator.stopped
     if as_json:
-        _echo_json({"stopped": stopped, "budgets": [_as_json(row) for row in rows]})
+        echo_json({"stopped": stopped, "budgets": [_as_json(row) for row in rows]})
         return
     if stopped:
         click.secho("All calls are stopped: otel-atm budgets resume", bold=True)
@@ -190,7 +177,7 @@ def exempt(
         found = operator.find(budget)
         key = operator.key(found, _payers(payers), unseen=unseen or off)
         now_ns = time.time_ns()
-        until_ns = 0 if off else now_ns + length_ns if length_ns else _FOREVER_NS
+        until_ns = 0 if off else now_ns + length_ns if length_ns else FOREVER_NS
         operator.exempt(key, until_ns, now_ns)
     until = "counts again" if off else f"refuses nothing{f' for {duration}' if duration else ''}"
     click.echo(f"{found.label}: {until}{_for(payers)}")
@@ -218,12 +205,13 @@ def _open(db: str, ledger: str | None) -> Operator:
     """The operator of a ledger that is there."""
     from otel_atm.ledger.operator import Operator
     from otel_atm.ledger.sqlite import SqliteStore
+    from otel_atm.ledgers import sqlite_file
     from otel_atm.store.paths import StorePaths
 
     if ledger is None:
         path = str(StorePaths.of(db).ledger)
-    elif ledger.startswith(_SQLITE) and ledger != _SQLITE:
-        path = ledger.removeprefix(_SQLITE)
+    elif (named := sqlite_file(ledger)) is not None:
+        path = named
     else:
         raise click.UsageError(f"--ledger {ledger!r}: expected sqlite:///FILE")
     if not os.path.exists(path):  # noqa: PTH110 - `exists` of a path that may be anything
@@ -263,7 +251,7 @@ def _duration_ns(text: str) -> int:
     found = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if not found or not int(found[1]):
         raise click.UsageError(f"--for {text!r}: expected e.g. 90s, 30m, 2h or 7d")
-    return int(found[1]) * _SECONDS[found[2]] * _SECOND_NS
+    return int(found[1]) * _SECONDS[found[2]] * SECOND_NS
 
 
 # What is said ---------------------------------------------------------------------------------
@@ -310,9 +298,9 @@ def _table(rows: list[Row], now_ns: int) -> str:
 
 
 def _until(row: Row, now_ns: int) -> str:
-    if row.period.end_ns >= _FOREVER_NS:
+    if row.period.end_ns >= FOREVER_NS:
         return "never"
-    seconds = max(0, row.period.end_ns - now_ns) // _SECOND_NS
+    seconds = max(0, row.period.end_ns - now_ns) // SECOND_NS
     for name, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size} {name}"
@@ -324,10 +312,8 @@ def _described(budget: Budget) -> dict[str, Any]:
 
 
 def _as_json(row: Row) -> dict[str, Any]:
-    from otel_atm.window import instant
-
     def moment(time_ns: int) -> str | None:
-        return None if time_ns in (0, _FOREVER_NS) else instant(time_ns).isoformat()
+        return None if time_ns in (0, FOREVER_NS) else instant(time_ns).isoformat()
 
     return {
         **_described(row.budget),
@@ -342,12 +328,3 @@ def _as_json(row: Row) -> dict[str, Any]:
         "exempt_until": moment(row.exempt_ns),
         "resets_at": moment(row.period.end_ns),
     }
-
-
-def _echo_json(value: dict[str, Any]) -> None:
-    import orjson
-
-    try:
-        click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
-    except TypeError:  # a name with what is no Unicode: escaped
-        click.echo(json.dumps(value, indent=2))

@@ -19,7 +19,7 @@ from otel_atm.gate import Alert, Gate
 from otel_atm.ledger import Ledger
 from otel_atm.ledgers import check_ledger, open_ledger
 from otel_atm.metrics import Metrics
-from otel_atm.pricing import Prices, read_price_file
+from otel_atm.pricing import PriceFile, Prices, read_price_file
 from otel_atm.spans.attribution import check_baggage_keys
 from otel_atm.spans.emitters import are_siblings, swallows
 from otel_atm.store.store import Store, read_store
@@ -37,6 +37,7 @@ class Settings:
     Equal settings ask for the same: `init` does nothing then.
 
     Attributes:
+        price_file: what the file of prices says; None without one.
         budget_file: where the budgets come from; None when they were given.
         stopped: whether that file stops all calls.
     """
@@ -52,6 +53,7 @@ class Settings:
     on_alert: Callable[[Alert], None] | None = None
     clock: Callable[[], int] = field(default=time_ns)
     guards: bool = False
+    price_file: PriceFile | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -82,8 +84,6 @@ class Settings:
             )
         check_ledger(ledger)
         keys = check_baggage_keys(baggage_keys)
-        if prices is not None:
-            read_price_file(prices)
         settings = cls(
             (),
             ledger,
@@ -94,6 +94,7 @@ class Settings:
             on_alert=on_alert,
             clock=clock,
             guards=guards,
+            price_file=None if prices is None else read_price_file(prices),
         )
         return settings.under(budgets)
 
@@ -122,7 +123,7 @@ class Assembly:
         trouble = Trouble()
         self.settings = settings
         self.store = read_store(settings.store, trouble)
-        prices = Prices(None if settings.prices is None else read_price_file(settings.prices))
+        prices = Prices(settings.price_file)
         # Importing the table takes half a second, which the first call need not wait for.
         threading.Thread(target=prices.warm, name="otel-atm-prices", daemon=True).start()
         self.gate = Gate(

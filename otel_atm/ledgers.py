@@ -25,10 +25,16 @@ def check_ledger(ledger: object) -> None:
             raise ConfigurationError(f"ledger={ledger!r}: {_EXPECTED}")
     elif ledger.partition("://")[0] in ("redis", "rediss"):
         raise ConfigurationError(f"ledger={ledger!r} comes in a later version; {_EXPECTED}")
-    elif ledger not in ("auto", "memory") and not ledger.startswith(_SQLITE):
-        raise ConfigurationError(f"ledger={ledger!r}: {_EXPECTED}")
     elif ledger == _SQLITE:
         raise ConfigurationError(f"ledger={ledger!r}: expected a file after {_SQLITE!r}")
+    elif ledger not in ("auto", "memory") and sqlite_file(ledger) is None:
+        raise ConfigurationError(f"ledger={ledger!r}: {_EXPECTED}")
+
+
+def sqlite_file(ledger: str) -> str | None:
+    """The file that ``sqlite:///file`` names; None for anything else."""
+    path = ledger.removeprefix(_SQLITE)
+    return path if path and path != ledger else None
 
 
 def open_ledger(ledger: str | Ledger[Any], store: Store | None, trouble: Trouble) -> Ledger[Any]:
@@ -42,14 +48,12 @@ def open_ledger(ledger: str | Ledger[Any], store: Store | None, trouble: Trouble
     """
     if not isinstance(ledger, str):
         return ledger
-    if ledger == "auto":
-        path = None if store is None else store.paths.ledger
-    else:
-        path = None if ledger == "memory" else Path(ledger.removeprefix(_SQLITE))
+    beside = store.paths.ledger if ledger == "auto" and store is not None else None
+    path = beside or sqlite_file(ledger)
     return MemoryLedger() if path is None else _sqlite(path, trouble)
 
 
-def _sqlite(path: Path, trouble: Trouble) -> Ledger[Any]:
+def _sqlite(path: str | Path, trouble: Trouble) -> Ledger[Any]:
     # Only who shares a file needs sqlite3.
     from otel_atm.ledger.leased import LeasedLedger
     from otel_atm.ledger.sqlite import SqliteStore

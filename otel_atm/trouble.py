@@ -38,11 +38,10 @@ class Trouble:
             error: only its type, its place and an operating system's error number are logged.
             dropped: how many events this has lost.
         """
-        seen = self.counts.get(reason, 0)
-        self.counts[reason] = seen + 1
+        self.count(reason)
         if dropped:
             self.dropped[reason] = self.dropped.get(reason, 0) + dropped
-        if not seen:
+        if self.counts[reason] == 1:
             logger.error("otel-atm: %s failed and was passed over: %s", reason, _describe(error))
 
 

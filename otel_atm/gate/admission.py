@@ -11,6 +11,7 @@ from typing import Final
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate.call import Call
 from otel_atm.gate.gate import Gate
+from otel_atm.gate.outcome import status_of
 from otel_atm.gate.plan import Plan
 from otel_atm.gate.refusal import Decision
 from otel_atm.ledger import Claim
@@ -149,9 +150,7 @@ class Admission:
         if kind is None:
             self._gate.settle(call, None)
         else:
-            cancelled = issubclass(kind, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit)
-            status = "cancelled" if cancelled else "error"
-            self._gate.settle(call, None, status, kind.__qualname__)
+            self._gate.settle(call, None, status_of(kind), kind.__qualname__)
 
     async def __aexit__(
         self,

@@ -189,7 +189,8 @@ class Gate:
         claim = plan.claim
         if most_output is not None or plan.traced or self.guarded:
             claim, call.estimate = self._known(plan, trace_id, most_output)
-            call.spans = {span_id}
+            if self.guarded:
+                call.spans = {span_id}
         if self.stopped or plan.forbidden is not None:
             return self._forbid(call)
         if claim is not None:
@@ -213,24 +214,25 @@ class Gate:
             estimate: what it is charged with if nobody says.
             trace_id: of the span around it; 0 without one.
         """
-        now_ns = self._clock()
-        if now_ns >= self._next_sweep_ns or len(self._open) >= self.MAX_OPEN:
-            self.expire()
-        call = Call(self._ids.make(now_ns), plan, (), now_ns, "admit", "", trace_id, 0)
+        call = self.prepare(plan, "admit", "", trace_id)
         call.estimate = estimate
-        if self.stopped or plan.forbidden is not None:
-            call.refusal = self._forbidden(call)
-            return call
+        call.refusal = self.let_in(call, claim, call.opened_ns)
+        if call.refusal is None:
+            self._open[call.id] = call
+        return call
+
+    def let_in(self, call: Call, claim: Claim | None, now_ns: int) -> TokenQuotaExceeded | None:
+        """Hold what a call claims; else why it is not let in, and nothing is held."""
+        if self.stopped or call.plan.forbidden is not None:
+            return self._forbidden(call)
         if claim is not None:
             answer = self.ledger.admit(claim, now_ns)
             if isinstance(answer, Shortage):
-                call.refusal = refusals.refusal_of(answer)
-                return call
+                return refusals.refusal_of(answer)
             if isinstance(answer, LooseHold):
                 call.outcome = past_limits(answer)
             call.hold = answer
-        self._open[call.id] = call
-        return call
+        return None
 
     # For guards; see `otel_atm.gate.wire`.
 
@@ -251,25 +253,19 @@ class Gate:
         """Whether it is one of this gate's, and has not ended."""
         return call.id in self._open
 
-    def prepare(self, plan: Plan, source: str, emitter: str, trace_id: int, span_id: int) -> Call:
+    def prepare(self, plan: Plan, source: str, emitter: str, trace_id: int) -> Call:
         """A call for which nothing is held yet."""
         now_ns = self._clock()
         if now_ns >= self._next_sweep_ns or len(self._open) >= self.MAX_OPEN:
             self.expire()
         event_id = self._ids.make(now_ns)
-        return Call(event_id, plan, (), now_ns, source, emitter, trace_id, span_id)
+        return Call(event_id, plan, (), now_ns, source, emitter, trace_id, 0)
 
     def requested(
         self, plan: Plan, read: int, most_output: int | None, trace_id: int
     ) -> tuple[Claim | None, Tokens]:
         """The claim of a call whose request is known; see `Planner.requested`."""
         return self._planner.requested(plan, read, most_output, trace_id)
-
-    def forbidden(self, call: Call) -> TokenQuotaExceeded | None:
-        """Why a call is not let in, whatever is left; None if nothing is in the way."""
-        if not self.stopped and call.plan.forbidden is None:
-            return None
-        return self._forbidden(call)
 
     def keep(self, call: Call) -> None:
         """The call is in flight now."""
@@ -457,8 +453,6 @@ class Gate:
             return False
         call.hold = self.ledger.charge(claim, call.opened_ns)
         self._let_through(call, answer.balance.key.budget.label)
-        self._open[call.id] = call
-        _latest.set(call)
         return False
 
     def _known(self, plan: Plan, trace_id: int, most_output: object) -> tuple[Claim | None, Tokens]:
@@ -475,8 +469,6 @@ class Gate:
         if call.plan.claim is not None:
             call.hold = self.ledger.charge(call.plan.claim, call.opened_ns)
         self._let_through(call, refusal.budget)
-        self._open[call.id] = call
-        _latest.set(call)
         return call
 
     def _forbidden(self, call: Call) -> TokenQuotaExceeded:
@@ -503,6 +495,7 @@ class Gate:
                 budget,
                 emitter,
             )
+        self.keep(call)
 
     def _lose(self, call: Call) -> None:
         self.settle(call, call.told, "lost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, NamedTuple
 
 from otel_atm.ledger import LooseHold
@@ -55,3 +56,11 @@ def past_limits(hold: LooseHold) -> Outcome:
             budget = by_action[action].label
             return Outcome(decision=decision, budget=budget, would_refuse=would_refuse)
     return Outcome(would_refuse=would_refuse) if would_refuse else PLAIN
+
+
+def status_of(kind: type[BaseException]) -> str:
+    """Of the row of a call that ended by an error of this kind."""
+    return "cancelled" if issubclass(kind, _ABANDONED) else "error"
+
+
+_ABANDONED: Final = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)

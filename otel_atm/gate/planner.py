@@ -12,7 +12,7 @@ from otel_atm.gate import estimate as estimates
 from otel_atm.gate.plan import Kind, Plan, labels_of
 from otel_atm.gate.shape import Forbidden, Shape, Share
 from otel_atm.gate.totals import Totals
-from otel_atm.ledger import MONEY, REQUESTS, Amounts, Claim, Key, Ledger, Line
+from otel_atm.ledger import MONEY, REQUESTS, Amounts, Claim, Key, Ledger, Line, payer_keys
 from otel_atm.matching import Matcher
 from otel_atm.price import Price, Tokens, flat_price, micro_usd
 from otel_atm.pricing import Prices
@@ -100,22 +100,14 @@ class Planner:
         Returns:
             The claim, and what it expects of the call.
         """
-        key = trace_id if plan.traced else 0, most_output
-        known = plan.claims.get(key)
-        if known is not None or not plan.lines:
-            return known or (None, plan.estimate)
         lower = upper = plan.estimate
         if most_output is not None:
             lower, upper = estimates.at_most(lower, most_output), (upper[0], most_output, 0, 0, 0)
-        return self._remember(plan, key, self._lines(plan, lower, upper, trace_id), lower)
+        return self._remembered(plan, trace_id, most_output, (lower, upper), lower)
 
     def floor(self, plan: Plan, trace_id: int) -> tuple[Claim | None, Tokens]:
         """The claim of a call that a guard will soon know more about: very little."""
-        key = trace_id if plan.traced else 0, "floor"
-        known = plan.claims.get(key)
-        if known is not None or not plan.lines:
-            return known or (None, plan.estimate)
-        return self._remember(plan, key, self._lines(plan, _FLOOR, _FLOOR, trace_id), plan.estimate)
+        return self._remembered(plan, trace_id, "floor", (_FLOOR, _FLOOR), plan.estimate)
 
     def requested(
         self, plan: Plan, read: int, most_output: int | None, trace_id: int
@@ -169,8 +161,9 @@ class Planner:
         if not estimates.is_alike(shape.estimate, learned):
             shape.shares, shape.estimate = self._asked(shape, learned, learned), learned
         if not estimates.is_alike(plan.estimate, learned):
-            fresh = self._make_of(plan.kind, shape)
-            plan.estimate, plan.claim, plan.claims = learned, fresh.claim, {}
+            plan.estimate, plan.claims = learned, {}
+            if plan.claim is not None:
+                plan.claim = self._claim(self._lines(plan, learned, learned, 0))
 
     def _lines(self, plan: Plan, lower: Tokens, upper: Tokens, trace_id: int) -> list[Line]:
         shares = {share.budget: share for share in self._asked(plan.shape, lower, upper)}
@@ -184,10 +177,25 @@ class Planner:
         claim: Claim = self._ledger.claim(lines)
         return claim
 
+    def _remembered(
+        self,
+        plan: Plan,
+        trace_id: int,
+        what: Hashable,
+        asked: tuple[Tokens, Tokens],
+        estimate: Tokens,
+    ) -> tuple[Claim | None, Tokens]:
+        """The claim of calls that have this in common, and what is expected of them."""
+        key = trace_id if plan.traced else 0, what
+        known = plan.claims.get(key)
+        if known is not None or not plan.lines:
+            return known or (None, plan.estimate)
+        return self._remember(plan, key, self._lines(plan, *asked, trace_id), estimate)
+
     def _remember(
         self, plan: Plan, key: Hashable, lines: list[Line], estimate: Tokens
     ) -> tuple[Claim, Tokens]:
-        known: tuple[Claim, Tokens] = self._ledger.claim(lines), estimate
+        known = self._claim(lines), estimate
         if len(plan.claims) >= _MOST_CLAIMS:
             plan.claims.clear()
         plan.claims[key] = known
@@ -281,9 +289,8 @@ _PLACES: Final = {
 
 def counted_by(budget: Budget) -> tuple[str, ...]:
     """The keys that a budget counts apart by; "trace" for one per trace is left out."""
-    if budget.window == "session" and "session" not in budget.by:
-        return (*budget.by, "session")
-    return budget.by
+    keys = payer_keys(budget)
+    return keys[:-1] if budget.window == "trace" else keys
 
 
 def _of_trace(key: Key, trace_id: int) -> Key:

@@ -9,7 +9,7 @@ from datetime import datetime
 from otel_atm.budget import Budget
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate.shape import Forbidden
-from otel_atm.ledger import Balance, Key, Shortage
+from otel_atm.ledger import Balance, Key, Shortage, payer_keys
 from otel_atm.window import FOREVER_NS, SECOND_NS, instant
 
 #: What is shown in the place of a budget's name while an operator has stopped all calls.
@@ -132,10 +132,8 @@ def stopped(requested: int, who: Iterable[str]) -> TokenQuotaExceeded:
 
 def payer_of(key: Key) -> dict[str, str]:
     """The payer's value of each key that the budget counts apart by."""
-    names = key.budget.by
-    if len(key.values) > len(names):
-        names = (*names, key.budget.window)  # per trace or per session
-    return {name: value for name, value in zip(names, key.values, strict=True) if value}
+    named = zip(payer_keys(key.budget), key.values, strict=False)  # a trace may be left out
+    return {name: value for name, value in named if value}
 
 
 def ends_at(end_ns: int) -> datetime | None:

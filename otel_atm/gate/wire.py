@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate.call import Call
 from otel_atm.gate.gate import Gate
-from otel_atm.gate.outcome import PLAIN, past_limits
+from otel_atm.gate.outcome import PLAIN
 from otel_atm.gate.plan import Kind, Plan, compatible
-from otel_atm.gate.refusal import refusal_of
-from otel_atm.ledger import LooseHold, Shortage
 from otel_atm.price import Tokens
 from otel_atm.window import SECOND_NS
 
@@ -57,7 +54,7 @@ class Wire:
         gate = self._gate
         if call is None:
             plan = self._plan_of(*kind)
-            call = gate.prepare(plan, _SOURCE, emitter, trace_id, 0)
+            call = gate.prepare(plan, _SOURCE, emitter, trace_id)
         else:
             known = call.plan.kind
             provider, model = known.provider or kind[0], known.model or kind[1]
@@ -136,15 +133,7 @@ class Wire:
     def _admit(self, call: Call, read: int, most_output: int | None) -> Call:
         gate = self._gate
         claim, call.estimate = gate.requested(call.plan, read, most_output, call.trace_id)
-        refusal: TokenQuotaExceeded | None = gate.forbidden(call)
-        if refusal is None and claim is not None:
-            answer = gate.ledger.admit(claim, gate.now_ns())
-            if isinstance(answer, Shortage):
-                refusal = refusal_of(answer)
-            else:
-                call.hold = answer
-                if isinstance(answer, LooseHold):
-                    call.outcome = past_limits(answer)
+        refusal = gate.let_in(call, claim, gate.now_ns())
         if refusal is not None:
             gate.drop(call)
             return self._refused_before(call) or gate.refuse(call, refusal)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from otel_atm.gate.outcome import status_of
 from otel_atm.guards.door import Door
-from otel_atm.guards.flight import Flight, flying, status_of
+from otel_atm.guards.flight import Flight, flying
 
 
 def guard(
@@ -32,38 +34,35 @@ def guard(
         at = door()
         if at is None:
             return wrapped(*args, **kwargs)
-        flight = Flight(at.wire, error(), bracketed=True)
-        token = flying.set(flight)
-        try:
-            answer = wrapped(*args, **kwargs)
-        except BaseException as failure:
-            _land(at, flight, failure)
-            raise
-        finally:
-            flying.reset(token)
-        _land(at, flight, None)
-        return answer
+        with _flight(at, error()):
+            return wrapped(*args, **kwargs)
 
     async def request_async(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         at = door()
         if at is None:
             return await wrapped(*args, **kwargs)
-        flight = Flight(at.wire, error(), bracketed=True)
-        token = flying.set(flight)
-        try:
-            answer = await wrapped(*args, **kwargs)
-        except BaseException as failure:
-            _land(at, flight, failure)
-            raise
-        finally:
-            flying.reset(token)
-        _land(at, flight, None)
-        return answer
+        with _flight(at, error()):
+            return await wrapped(*args, **kwargs)
 
     return [
         (module.SyncAPIClient, "request", request),
         (module.AsyncAPIClient, "request", request_async),
     ]
+
+
+@contextmanager
+def _flight(door: Door, error: type[Exception]) -> Iterator[None]:
+    """All attempts in here are of one call, which ends with the block."""
+    flight = Flight(door.wire, error, bracketed=True)
+    token = flying.set(flight)
+    try:
+        yield
+    except BaseException as failure:
+        _land(door, flight, failure)
+        raise
+    finally:
+        flying.reset(token)
+    _land(door, flight, None)
 
 
 def _land(door: Door, flight: Flight, failure: BaseException | None) -> None:
@@ -72,6 +71,6 @@ def _land(door: Door, flight: Flight, failure: BaseException | None) -> None:
         if failure is None:
             flight.end("ok", None)
         else:
-            flight.end(status_of(failure), flight.failure or type(failure).__name__)
+            flight.end(status_of(type(failure)), flight.failure or type(failure).__name__)
     except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
         door.trouble.note("guard", error)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import ContextVar
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate import Call
+from otel_atm.gate.outcome import status_of
 from otel_atm.gate.wire import Wire
 from otel_atm.guards.answers import Answer
 from otel_atm.price import Tokens
@@ -25,7 +25,6 @@ _UNSENT = frozenset(
         "ProxyError",
     )
 )
-_ABANDONED = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
 
 
 class Flight:
@@ -75,7 +74,7 @@ class Flight:
         if self.failure not in _UNSENT:
             self.free = False  # it may have been answered, and nobody saw it
         if not self.bracketed:
-            self.end(status_of(error), self.failure)
+            self.end(status_of(type(error)), self.failure)
 
     def first_chunk(self) -> None:
         """The answer has begun to come."""
@@ -102,7 +101,7 @@ class Flight:
         elif error is None:
             status = "cancelled"
         if error is not None:
-            status, error_type = status_of(error), type(error).__name__
+            status, error_type = status_of(type(error)), type(error).__name__
         self.wire.end(
             call,
             tokens,
@@ -132,11 +131,6 @@ class Flight:
 flying: ContextVar[Flight | None] = ContextVar("otel_atm.flight", default=None)
 
 _kinds: dict[type[Exception], type[TokenQuotaExceeded]] = {}
-
-
-def status_of(error: BaseException) -> str:
-    """Of the row of a call that ended by this."""
-    return "cancelled" if isinstance(error, _ABANDONED) else "error"
 
 
 def _as(error: type[Exception], refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -100,37 +101,34 @@ class _Watched:
     #: Whether bytes are being waited for: then it is the transport that closes, at their end.
     _atm_reading = False
 
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        attempt = self._atm_attempt
+    @contextmanager
+    def _atm_waiting(self) -> Iterator[None]:
+        """Bytes are read in here, up to their end."""
+        self._atm_reading = True
         try:
-            self._atm_reading = True
-            for chunk in super().iter_bytes(chunk_size):  # type: ignore[misc]
-                attempt.chunk(chunk)
-                self._atm_reading = False
-                yield chunk
-                self._atm_reading = True
+            yield
         except BaseException as error:
-            attempt.end(error)
+            self._atm_attempt.end(error)
             raise
         finally:
             self._atm_reading = False
-        attempt.end(whole=True)
+        self._atm_attempt.end(whole=True)
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        with self._atm_waiting():
+            for chunk in super().iter_bytes(chunk_size):  # type: ignore[misc]
+                self._atm_attempt.chunk(chunk)
+                self._atm_reading = False
+                yield chunk
+                self._atm_reading = True
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        attempt = self._atm_attempt
-        try:
-            self._atm_reading = True
+        with self._atm_waiting():
             async for chunk in super().aiter_bytes(chunk_size):  # type: ignore[misc]
-                attempt.chunk(chunk)
+                self._atm_attempt.chunk(chunk)
                 self._atm_reading = False
                 yield chunk
                 self._atm_reading = True
-        except BaseException as error:
-            attempt.end(error)
-            raise
-        finally:
-            self._atm_reading = False
-        attempt.end(whole=True)
 
     def close(self) -> None:
         try:

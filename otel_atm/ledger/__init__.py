@@ -14,6 +14,7 @@ from otel_atm.ledger.ledger import (
     LooseHold,
     Shortage,
     Summary,
+    payer_keys,
 )
 from otel_atm.ledger.memory import MemoryLedger
 
@@ -32,4 +33,5 @@ __all__ = [
     "MemoryLedger",
     "Shortage",
     "Summary",
+    "payer_keys",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from otel_atm.budget import Budget
 from otel_atm.ledger.ledger import Balance, Crossing, Key, Shortage
 from otel_atm.window import FOREVER_NS, Period
 
@@ -83,6 +85,11 @@ class Account:
         if budget.action in SOFT:
             return UNLIMITED
         return self.credit + budget.above
+
+    @property
+    def counting(self) -> Sequence[Account]:
+        """Those of the payer whose spend counts at present."""
+        return (self,)
 
     @property
     def latest(self) -> Account:
@@ -193,9 +200,8 @@ class RollingAccount(Account):
 
     @property
     def period(self) -> Period:
-        """From when what was spent counts now, until when what is spent now counts."""
-        length, slot = self.page.book.budget.clock.length_ns, self.page.book.page.period
-        return Period(slot.start_ns - length, slot.end_ns + length)
+        """As of `Account`."""
+        return period_of(self.page.book.budget, self.page.book.page.period)
 
     @property
     def latest(self) -> RollingAccount:
@@ -239,3 +245,9 @@ class RollingAccount(Account):
             if room >= amount:
                 break
         return one.page.period.end_ns + length
+
+
+def period_of(budget: Budget, slot: Period) -> Period:
+    """What people see of a window: of a rolling one, from when until when something counts."""
+    length = budget.clock.length_ns
+    return Period(slot.start_ns - length, slot.end_ns + length) if length else slot

@@ -10,7 +10,7 @@ from typing import Final
 from otel_atm.ledger.cells import SCRATCH, Cells, Remains, recover
 from otel_atm.ledger.grants import Answer, Ask
 from otel_atm.ledger.lease_store import LeaseStore, LedgerError
-from otel_atm.ledger.leased_account import MOST, LeasedAccount
+from otel_atm.ledger.leased_account import MOST, LeasedAccount, bounded
 from otel_atm.ledger.ledger import Crossing
 from otel_atm.window import SECOND_NS
 
@@ -86,7 +86,7 @@ class Desk:
             if self.cells is None:
                 self.cells = Cells(self.store.folder)
             account.birth = account.birth or next(self._births)
-            spent = max(-MOST, min(account.spent, MOST))
+            spent = bounded(account.spent)
             account.cell = self.cells.name(account.bucket, account.birth, account.epoch, spent)
         except OSError as error:
             raise LedgerError(f"{self.store.folder}: {error.strerror or error}") from error
@@ -96,7 +96,7 @@ class Desk:
     def set_spent(self, account: LeasedAccount, spent: int) -> None:
         """Commit so much, for those who survive us, too."""
         account.spent = spent
-        self.values[account.cell] = max(-MOST, min(spent, MOST))
+        self.values[account.cell] = bounded(spent)
 
     def see(self, now_ns: int) -> None:
         """Somebody has given the time."""

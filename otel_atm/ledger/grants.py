@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from otel_atm.window import FOREVER_NS
+from otel_atm.window import FOREVER_NS, SECOND_NS
 
 #: How many calls a block of credit is for, at least, while there is plenty.
 FIRST_CALLS: Final = 32
@@ -22,6 +22,8 @@ FIRST_CALLS: Final = 32
 HORIZON_S: Final = 5.0
 #: A block is at least this part of a node's share of the limit: 0.5 %.
 LEAST_SHARE: Final = 200
+#: For how long a window that is over is kept for what is settled late.
+_KEEP_NS: Final = 3_600 * SECOND_NS
 
 
 class Bucket(NamedTuple):
@@ -51,6 +53,13 @@ class Bucket(NamedTuple):
     def counts_to_ns(self) -> int:
         """And what starts up to this: a node whose clock is late must not forget later slots."""
         return FOREVER_NS if self.length_ns else self.start_ns
+
+    @property
+    def gone_ns(self) -> int:
+        """When it may be forgotten, as far as its window says."""
+        if self.end_ns >= FOREVER_NS:
+            return FOREVER_NS
+        return self.end_ns + 2 * self.length_ns + _KEEP_NS
 
 
 @dataclass(frozen=True, slots=True)

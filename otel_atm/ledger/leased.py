@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from otel_atm.budget import Budget
-from otel_atm.ledger.account import Account
+from otel_atm.ledger.account import Account, period_of
 from otel_atm.ledger.book import Book, CallBook, open_book
 from otel_atm.ledger.desk import Desk, disown
 from otel_atm.ledger.lease_store import LeaseStore, LedgerError, Standing
-from otel_atm.ledger.leased_account import MOST, LeasedAccount, period_of
+from otel_atm.ledger.leased_account import MOST, LeasedAccount
 from otel_atm.ledger.leased_book import LeasedBook, LeasedLastingBook
 from otel_atm.ledger.ledger import (
     Amounts,

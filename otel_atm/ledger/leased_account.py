@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from otel_atm.budget import Budget
-from otel_atm.ledger.account import SOFT, Account
+from otel_atm.ledger.account import SOFT, Account, period_of
 from otel_atm.ledger.bell import mark_of
 from otel_atm.ledger.cells import SCRATCH
 from otel_atm.ledger.grants import FIRST_CALLS, HORIZON_S, Answer, Ask, Bucket
@@ -202,9 +201,9 @@ class LeasedAccount(Account):
             birth=self.birth,
             seq=seq,
             epoch=self.epoch,
-            spent=_bounded(self.spent),
-            settled=_bounded(self.settled),
-            keep=_bounded(keep),
+            spent=bounded(self.spent),
+            settled=bounded(self.settled),
+            keep=bounded(keep),
             need=min(need, MOST),
             want=want,
             call=self.call,
@@ -270,11 +269,6 @@ class LeasedAccount(Account):
         return (told.spent, told.settled) == (self.spent, self.settled)
 
 
-def _bounded(amount: int) -> int:
+def bounded(amount: int) -> int:
+    """An amount that a cell and a store can say."""
     return max(-MOST, min(amount, MOST))
-
-
-def period_of(budget: Budget, slot: Period) -> Period:
-    """What people see of a window: of a rolling one, from when until when something counts."""
-    length = budget.clock.length_ns
-    return Period(slot.start_ns - length, slot.end_ns + length) if length else slot

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from otel_atm.budget import Budget
 from otel_atm.ledger.account import Account
@@ -12,10 +11,7 @@ from otel_atm.ledger.book import IDLE_NS, Book, LastingBook
 from otel_atm.ledger.grants import Bucket
 from otel_atm.ledger.leased_account import MOST, LeasedAccount
 from otel_atm.ledger.pace import Pace
-from otel_atm.window import FOREVER_NS, SECOND_NS
-
-#: For how long a window that is over is kept for what is settled late.
-KEEP_NS: Final = 3_600 * SECOND_NS
+from otel_atm.window import FOREVER_NS
 
 
 class LeasedBook(Book):
@@ -40,10 +36,8 @@ class LeasedBook(Book):
     @property
     def place(self) -> tuple[str, int, int]:
         """The current window, as `LeaseStore.standings` asks for it."""
-        start_ns, end_ns = self.page.period
-        length_ns = self.budget.clock.length_ns
-        before_ns = length_ns + end_ns - start_ns if length_ns else 1
-        return self.identity, start_ns, start_ns - before_ns
+        bucket = self.bucket(())
+        return bucket.budget, bucket.start_ns, bucket.counts_from_ns
 
     @property
     def first_alert(self) -> int:
@@ -53,7 +47,7 @@ class LeasedBook(Book):
     def gone_ns(self, bucket: Bucket) -> int:
         """When a store may forget a bucket that is used now."""
         if self.budget.clock.ends:
-            return bucket.end_ns + 2 * bucket.length_ns + KEEP_NS
+            return bucket.gone_ns
         idle_ns = IDLE_NS.get(self.budget.window, FOREVER_NS)
         return min(FOREVER_NS, self.until_ns + idle_ns)
 

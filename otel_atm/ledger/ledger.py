@@ -36,6 +36,13 @@ class Key(NamedTuple):
     values: tuple[str, ...]
 
 
+def payer_keys(budget: Budget) -> tuple[str, ...]:
+    """The keys that the values of a budget's accounts are of."""
+    if budget.window == "trace" or (budget.window == "session" and "session" not in budget.by):
+        return (*budget.by, budget.window)
+    return budget.by
+
+
 class Line(NamedTuple):
     """What a call asks of one account.
 

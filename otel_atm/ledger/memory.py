@@ -185,7 +185,7 @@ class MemoryLedger:
         self._lock = threading.RLock()
         for book in self._every_book():
             for account in book.all():
-                for one in getattr(account, "counting", (account,)):
+                for one in account.counting:
                     _hold_more(one, one.settled - one.spent)
         self._turn += 1
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from otel_atm.budget import Budget
+from otel_atm.budget_text import nearest
 from otel_atm.errors import AtmError
+from otel_atm.ledger.account import period_of
 from otel_atm.ledger.lease_store import LeaseStore
 from otel_atm.ledger.leased import LeasedLedger
-from otel_atm.ledger.leased_account import period_of
 from otel_atm.ledger.leased_book import LeasedBook, budget_of, identity_of
-from otel_atm.ledger.ledger import Key
+from otel_atm.ledger.ledger import Key, payer_keys
 from otel_atm.window import Period
 
 
@@ -103,7 +103,7 @@ class Operator:
         known.update({budget.label: budget for budget in self.budgets})
         if name in known:
             return known[name]
-        hint = _nearest(name, list(known))
+        hint = nearest(name, tuple(known))
         raise UnknownError(f"no budget {name!r} has been used in this ledger{hint}")
 
     def key(self, budget: Budget, payer: Mapping[str, str], *, unseen: bool = False) -> Key:
@@ -124,7 +124,7 @@ class Operator:
         values = tuple(payer[key] for key in keys)
         seen = [tuple(json.loads(each)) for each in self._store.payers(identity_of(budget))]
         if keys and values not in seen and not unseen:
-            hint = _nearest(_shown(keys, values), [_shown(keys, each) for each in seen])
+            hint = nearest(_shown(keys, values), tuple(_shown(keys, each) for each in seen))
             raise UnknownError(
                 f"{_shown(keys, values)} has spent nothing of {budget.label!r}{hint}"
             )
@@ -152,17 +152,5 @@ class Operator:
         self._ledger.stop(stopped=stopped)
 
 
-def payer_keys(budget: Budget) -> tuple[str, ...]:
-    """The scope keys that the values of an account are of."""
-    if budget.window == "trace" or (budget.window == "session" and "session" not in budget.by):
-        return (*budget.by, budget.window)
-    return budget.by
-
-
 def _shown(keys: tuple[str, ...], values: tuple[str, ...]) -> str:
     return " ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

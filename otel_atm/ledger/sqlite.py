@@ -16,10 +16,8 @@ from otel_atm.ledger.grants import Answer, Ask, Bucket
 from otel_atm.ledger.lease_store import LedgerError, Standing, Tally
 from otel_atm.ledger.sqlite_file import Hand, SqliteFile
 from otel_atm.ledger.sqlite_step import BuriedError, OvertakenError, Step
-from otel_atm.window import FOREVER_NS, SECOND_NS
+from otel_atm.window import SECOND_NS
 
-#: For how long a window that is over is kept for what is settled late.
-KEEP_NS: Final = 3_600 * SECOND_NS
 #: The number of the last message about a dead node.
 _LAST_SEQ: Final = 1 << 50
 #: How often a step is made again because somebody else was faster, before it waits for the lock.
@@ -122,7 +120,7 @@ class SqliteStore:
             hand.write(
                 "insert or ignore into bucket (budget, payer, start_ns, end_ns, length_ns, cap, "
                 "gone_ns) values (?, ?, ?, ?, ?, ?, ?)",
-                (_budget(hand, bucket, about), *bucket[1:], cap, gone_ns(bucket)),
+                (_budget(hand, bucket, about), *bucket[1:], cap, bucket.gone_ns),
             )
             hand.write(
                 "update bucket set extra = extra + ?, version = version + 1 "
@@ -238,13 +236,6 @@ def _budget(hand: Hand, bucket: Bucket, about: str) -> int:
     return place
 
 
-def gone_ns(bucket: Bucket) -> int:
-    """When a bucket may be forgotten, as far as its window says."""
-    if bucket.end_ns >= FOREVER_NS:
-        return FOREVER_NS
-    return bucket.end_ns + 2 * bucket.length_ns + KEEP_NS
-
-
 def _last_word(node: str, remains: Remains) -> Ask:
     """What a dead node would say: all that it had committed is spent."""
     bucket, birth, epoch, spent = remains
@@ -265,5 +256,5 @@ def _last_word(node: str, remains: Remains) -> Ask:
         ceiling=0,
         alerts=(),
         about="",
-        gone_ns=gone_ns(bucket),
+        gone_ns=bucket.gone_ns,
     )

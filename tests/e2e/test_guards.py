@@ -24,6 +24,7 @@ from tests.e2e.conftest import (
     assert_equals_the_report,
     run,
     tokens,
+    told,
 )
 from tests.e2e.test_refusals import CLAUDE, OPENAI, read
 
@@ -74,6 +75,13 @@ every_case = pytest.mark.parametrize(("client", "way"), CASES, ids=lambda value:
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 
+@pytest.fixture
+def case(request: pytest.FixtureRequest, client: str, way: str) -> Callable[[str], None]:
+    """Asks a text of a client, in a way of its."""
+    real, call = request.getfixturevalue(client), call_of(client, way)
+    return lambda text: call(real, text)
+
+
 def call_of(client: str, way: str) -> Callable[[Any, str], Any]:
     sync, _ = (CLAUDE if "claude" in client else OPENAI)[way]
     return sync  # type: ignore[no-any-return]
@@ -82,18 +90,12 @@ def call_of(client: str, way: str) -> Callable[[Any, str], Any]:
 @every_mode
 @every_case
 def test_each_call_is_one_row_with_the_tokens_that_the_provider_told(
-    blank: Program,
-    server: ProviderServer,
-    request: pytest.FixtureRequest,
-    client: str,
-    way: str,
-    mode: str,
+    blank: Program, server: ProviderServer, case: Callable[[str], None], mode: str
 ) -> None:
-    real = request.getfixturevalue(client)
     meter(blank, mode, PLENTY)
     with atm.context(user="ann"):
         for text in ("one", "and another one"):
-            call_of(client, way)(real, text)
+            case(text)
     rows = assert_equals_the_report(blank, server)
     assert [(row["user_id"], row["attempts"], row["decision"]) for row in rows] == [
         ("ann", 1, "allowed")
@@ -103,22 +105,15 @@ def test_each_call_is_one_row_with_the_tokens_that_the_provider_told(
 @every_mode
 @every_case
 def test_what_is_over_budget_is_not_sent(
-    blank: Program,
-    server: ProviderServer,
-    request: pytest.FixtureRequest,
-    client: str,
-    way: str,
-    mode: str,
+    blank: Program, server: ProviderServer, case: Callable[[str], None], mode: str
 ) -> None:
-    real = request.getfixturevalue(client)
     meter(blank, mode, ONCE)
-    call = call_of(client, way)
     with atm.context(user="ann"):
-        call(real, "one")
+        case("one")
         with pytest.raises(atm.TokenQuotaExceeded) as refusal:
-            call(real, "two")
+            case("two")
     with atm.context(user="bob"):
-        call(real, "three")
+        case("three")
     assert (refusal.value.budget, refusal.value.scope) == ("once", {"user": "ann"})
     assert server.requests == 2
     assert [(row["user_id"], row["decision"], row["attempts"]) for row in blank.rows()] == [
@@ -144,21 +139,8 @@ def test_async_clients_too(blank: Program, server: ProviderServer, way: str) -> 
     run(main())
     assert server.requests == 1
     allowed, refused = blank.rows()
-    assert tokens(allowed) == tokens_told(server)
+    assert [tokens(allowed)] == [told(line) for line in server.reported]
     assert (refused["decision"], refused["source"]) == ("refused", "guard")
-
-
-def tokens_told(server: ProviderServer) -> tuple[int, ...]:
-    (line,) = server.reported
-    counts = line.tokens
-    return (
-        counts.input,
-        counts.output,
-        counts.cache_read,
-        counts.cache_write,
-        counts.reasoning,
-        counts.input + counts.output,
-    )
 
 
 def chat(client: openai.OpenAI, text: str = "hi", **more: Any) -> Any:

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,31 +80,36 @@ class Hammer:
 
 
 @pytest.fixture
-def hammers() -> Iterator[list[Hammer]]:
-    """Those that a test starts end with it."""
+def start(tmp_path: Path) -> Iterator[Callable[..., Hammer]]:
+    """Makes hammers that are going; they end with the test.
+
+    An overloaded machine may not answer in time: then they let no call in without credit.
+    """
     started: list[Hammer] = []
-    yield started
+
+    def going(count: int, **orders: Any) -> Hammer:
+        started.append(Hammer(tmp_path / "a", count, **{"on_error": "block", **orders}))
+        started[-1].go()
+        return started[-1]
+
+    yield going
     for each in started:
         each.end()
 
 
 @pytest.mark.parametrize("turn", range(2 * TIMES))
 def test_4_processes_of_16_threads_spend_a_budget_exactly(
-    tmp_path: Path, hammers: list[Hammer], turn: int
+    start: Callable[..., Hammer], turn: int
 ) -> None:
-    hammer = Hammer(
-        tmp_path / "a",
+    hammer = start(
         4,
         budget="10000 tokens / day",
-        on_error="block",
         sizes=[500],
         threads=16,
         work_s=0.02,
         patience=3,
         pause_s=0.05,
     )
-    hammers.append(hammer)
-    hammer.go()
     assert hammer.join() == 10_000
     balance = hammer.balance()
     assert (balance.used, balance.held) == (10_000, 0)
@@ -112,41 +117,33 @@ def test_4_processes_of_16_threads_spend_a_budget_exactly(
 
 @pytest.mark.parametrize("turn", range(TIMES))
 def test_calls_of_many_sizes_never_pass_a_budget_and_leave_little(
-    tmp_path: Path, hammers: list[Hammer], turn: int
+    start: Callable[..., Hammer], turn: int
 ) -> None:
-    hammer = Hammer(
-        tmp_path / "a",
+    hammer = start(
         4,
         budget="10000 tokens / day",
-        on_error="block",
         sizes=list(range(100, 901)),
         threads=16,
         work_s=0.005,
         patience=10,
         pause_s=0.02,
     )
-    hammers.append(hammer)
-    hammer.go()
     assert 9_500 <= hammer.join() <= 10_000
 
 
 @pytest.mark.parametrize("turn", range(5 * TIMES))
 def test_what_a_killed_process_had_not_spent_comes_back_exactly(
-    tmp_path: Path, hammers: list[Hammer], turn: int
+    start: Callable[..., Hammer], turn: int
 ) -> None:
-    hammer = Hammer(
-        tmp_path / "a",
+    hammer = start(
         8,
         budget="600000 tokens / day",
-        on_error="block",  # an overloaded machine may not answer in time: no call without credit
         sizes=[500],
         threads=4,
         work_s=0.01,
         patience=60,
         pause_s=0.05,
     )
-    hammers.append(hammer)
-    hammer.go()
     time.sleep(random.uniform(0.02, 0.3))
     hammer.workers[0].kill()
     # Four calls at most were let in and had no time to tell the truth; they stay charged as held.
@@ -155,7 +152,7 @@ def test_what_a_killed_process_had_not_spent_comes_back_exactly(
     assert (balance.used, balance.held) == (600_000, 0)
 
 
-def test_what_was_spent_stays_spent_after_a_restart(tmp_path: Path, hammers: list[Hammer]) -> None:
+def test_what_was_spent_stays_spent_after_a_restart(tmp_path: Path) -> None:
     path, budget = tmp_path / "atm.ledger", Budget("1000 tokens / month")
     for expected in (300, 600, 900):
         ledger = LeasedLedger(SqliteStore(path))

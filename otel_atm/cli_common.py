@@ -1,0 +1,41 @@
+"""What the commands of the command line share."""
+
+from __future__ import annotations
+
+import errno
+import json
+from typing import Any
+
+import click
+
+from otel_atm.errors import AtmError
+
+
+class Commands(click.Group):
+    """A group whose commands end a known failure with one sentence and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does it."""
+        try:
+            return super().invoke(ctx)
+        except AtmError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on, e.g. `| head`: click ends quietly
+            raise click.ClickException(str(error)) from error
+
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="For programs: JSON, stable keys."
+)
+
+
+def echo_json(value: dict[str, Any]) -> None:
+    """Print it; what is no Unicode, as a name may have it, is escaped."""
+    import orjson
+
+    try:
+        click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    except TypeError:
+        click.echo(json.dumps(value, indent=2))
