@@ -21,7 +21,7 @@ from otel_atm.ledgers import check_ledger, open_ledger
 from otel_atm.metrics import Metrics
 from otel_atm.pricing import PriceFile, Prices, read_price_file
 from otel_atm.spans.attribution import check_baggage_keys
-from otel_atm.spans.emitters import are_siblings, swallows
+from otel_atm.spans.emitters import are_siblings, is_followed, swallows
 from otel_atm.store.store import Store, read_store
 from otel_atm.trouble import Trouble, logger
 from otel_atm.watch import FileWatch
@@ -136,6 +136,7 @@ class Assembly:
             trouble=trouble,
             swallows=swallows,
             are_siblings=are_siblings,
+            is_followed=is_followed,
         )
         self.gate.alerts.replace(None, settings.on_alert)
         self.gate.stop("file", stopped=settings.stopped)

@@ -23,7 +23,10 @@ GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
 GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
 
 #: Operations that spend tokens. Each span of one of these is one call to a model.
-CALL_OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+EMBEDDINGS: Final = "embeddings"
+CALL_OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", EMBEDDINGS})
+#: Tells the usage of a response that was made before, whose call told it too.
+FETCH_RESPONSE: Final = "fetch_response"
 #: Operations whose usage is the sum of the calls beneath them.
 TOTAL_OPERATIONS: Final = frozenset({"invoke_agent", "invoke_workflow", "create_agent", "plan"})
 

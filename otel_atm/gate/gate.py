@@ -12,14 +12,18 @@ from otel_atm.budget import Budget
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import EventIds
 from otel_atm.gate import refusal as refusals
+from otel_atm.gate.aggregate import Aggregate
 from otel_atm.gate.alerts import Alerts
 from otel_atm.gate.call import NO_TOKENS, Call
+from otel_atm.gate.coverage import Coverage
 from otel_atm.gate.outcome import PLAIN, Outcome, past_limits
 from otel_atm.gate.oversight import Oversight
 from otel_atm.gate.plan import Kind, Plan, compatible
 from otel_atm.gate.planner import Planner
+from otel_atm.gate.recent import Recent
 from otel_atm.gate.tally import BATCH, Tally
 from otel_atm.gate.totals import Totals
+from otel_atm.gate.unsent import Unsent
 from otel_atm.gate.waiting import Waiters
 from otel_atm.ledger import Amounts, Claim, Hold, Ledger, LooseHold, Shortage
 from otel_atm.price import Tokens
@@ -33,8 +37,6 @@ Sink = Callable[[Call], None]
 #: How old an open call may be for a sibling span, linked by context alone, to describe it too.
 _SIBLING_NS: Final = 5 * SECOND_NS
 
-#: Providers whose clients do not use the transports that guards watch.
-UNGUARDED: Final = frozenset(("aws.bedrock", "gcp.vertex_ai", None))
 #: How many lost calls can still be corrected.
 _MAX_LOST: Final = 1_024
 
@@ -58,6 +60,7 @@ class Gate:
             call is let through, since a call that is refused and sent is counted nowhere.
         are_siblings: tells of two emitters whether spans that nothing but the context links may
             be of one call.
+        is_followed: tells of an emitter whether a guard, if there are any, will see its calls.
     """
 
     #: The most calls that are open at once; past it the oldest are written off as lost.
@@ -79,6 +82,7 @@ class Gate:
         trouble: Trouble | None = None,
         swallows: Callable[[str], bool] = lambda _: False,
         are_siblings: Callable[[str, str], bool] = lambda _, __: True,
+        is_followed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.ledger = ledger
         self.totals = Totals()
@@ -89,7 +93,9 @@ class Gate:
         self._planner = Planner(ledger, self.totals, prices, clock)
         self.oversight = Oversight(ledger, self._planner, clock)
         self.tally = Tally(self.totals, self._planner, self.trouble)
-        self._finished, self._waiting = self.tally.finished, self.tally.waiting
+        self.recent, self.unsent = Recent(), Unsent()
+        self.coverage = Coverage(is_followed)
+        self._finished, self._waiting = self.recent.new, self.tally.waiting
         self._ttl_ns = int(ttl_s * SECOND_NS)
         self._ids = EventIds()
         self._warned: set[str] = set()  # emitters that cannot refuse; there are few
@@ -97,8 +103,8 @@ class Gate:
         self._stopped: dict[str, bool] = {}
         self.stopped = False
         self.guarded = False
-        #: id of an open span → the call it tells of, and how; without a how, it lies beneath one.
-        self.spans: dict[int, tuple[Call, Any]] = {}
+        #: id of an open span → the call it tells of, and how; without a how, what it lies beneath.
+        self.spans: dict[int | None, tuple[Call | Aggregate, Any]] = {}
         self._forget_calls()
         self.configure(budgets, default_hold=default_hold, sinks=sinks)
         ledger.on_alert(self.alerts.tell)
@@ -188,9 +194,10 @@ class Gate:
         call = Call(self._ids.make(now_ns), plan, (), now_ns, source, emitter, trace_id, span_id)
         claim = plan.claim
         if most_output is not None or plan.traced or self.guarded:
-            claim, call.estimate = self._known(plan, trace_id, most_output)
+            claim, call.estimate = self._known(plan, emitter, trace_id, most_output)
             if self.guarded:
                 call.spans = {span_id}
+                self.unsent.add(call)
         if self.stopped or plan.forbidden is not None:
             return self._forbid(call)
         if claim is not None:
@@ -353,6 +360,11 @@ class Gate:
         self.ledger.settle(call.hold, self._planner.nothing)
         self._finish(call)
 
+    def tell(self, call: Call, tokens: Tokens) -> None:
+        """Correct a call that was settled with our estimate, now that its usage is told."""
+        self._lost[call.id] = call
+        self._correct(call, tokens, call.outcome.status, call.outcome.error_type)
+
     def charge(
         self, plan: Plan, source: str, emitter: str, trace_id: int = 0, span_id: int = 0
     ) -> Call:
@@ -412,6 +424,8 @@ class Gate:
         """In a forked child: what is in flight belongs to the parent, and totals start at zero."""
         self._forget_calls()
         self.tally.forget()
+        self.recent.forget()
+        self.unsent.clear()
         self.renew_generation()
         self._ids.renew()
         self.totals.renew()
@@ -455,9 +469,11 @@ class Gate:
         self._let_through(call, answer.balance.key.budget.label)
         return False
 
-    def _known(self, plan: Plan, trace_id: int, most_output: object) -> tuple[Claim | None, Tokens]:
+    def _known(
+        self, plan: Plan, emitter: str, trace_id: int, most_output: object
+    ) -> tuple[Claim | None, Tokens]:
         """What a call asks for, of which a span says more than usual, or a guard soon will."""
-        if self.guarded and plan.kind.provider not in UNGUARDED:
+        if self.guarded and self.coverage.follows(emitter):
             return self._planner.floor(plan, trace_id)
         return self._planner.special(plan, trace_id, _count(most_output))
 

@@ -10,7 +10,7 @@ from otel_atm.gate.totals import Labels
 from otel_atm.ledger import Claim, Line
 from otel_atm.price import Tokens
 from otel_atm.scope import Scope
-from otel_atm.semconv import ATM_DECISION, ATM_PREFIX, ATM_TAGS
+from otel_atm.semconv import ATM_DECISION, ATM_PREFIX, ATM_TAGS, EMBEDDINGS
 
 
 class Kind(NamedTuple):
@@ -90,10 +90,22 @@ class Plan:
 
 
 def compatible(one: Kind, other: Kind) -> bool:
-    """Whether two spans may be of one call; what a span does not say fits anything."""
-    return one.operation == other.operation and (
-        one.model is None or other.model is None or one.model == other.model
-    )
+    """Whether two doors may tell of one call; what one does not say fits anything."""
+    return alike(one.operation, other.operation) and _same_model(one.model, other.model)
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two operations may be one: emitters have several words for what makes text."""
+    return one == other or EMBEDDINGS not in (one, other)
+
+
+def _same_model(one: str | None, other: str | None) -> bool:
+    """``openai/gpt-5.1`` and ``gpt-5.1-2025-11-13`` may be one model."""
+    if one is None or other is None or one == other:
+        return True
+    short, long = sorted((one.rpartition("/")[2], other.rpartition("/")[2]), key=len)
+    rest = long[len(short) :]
+    return long.startswith(short) and (not rest or (rest[0] in "-@:" and rest[1:2].isdigit()))
 
 
 def labels_of(kind: Kind, decision: str) -> Labels:

@@ -1,24 +1,18 @@
-"""Tally: calls that have ended are added up, learned from, and remembered for a while."""
+"""Tally: calls that have ended are added up, and learned from."""
 
 from __future__ import annotations
 
-from collections import deque
 from operator import itemgetter
 from typing import Final
 
 from otel_atm.gate.call import NO_TOKENS, Call
-from otel_atm.gate.plan import Kind, Plan, compatible, labels_of
+from otel_atm.gate.plan import Plan, labels_of
 from otel_atm.gate.planner import Planner
 from otel_atm.gate.totals import Total, Totals
-from otel_atm.price import Tokens
 from otel_atm.trouble import Trouble
 
 #: How many calls of a plan are added up at once.
 BATCH: Final = 16
-#: How many are remembered, for spans that tell late.
-_KEPT: Final = 64
-#: How far the clocks of two emitters' spans of one call may lie apart.
-_SLACK_NS: Final = 5_000_000
 
 # Each kind of tokens, as they stand in `Tokens`.
 _KINDS: Final = tuple(itemgetter(place) for place in range(5))
@@ -35,20 +29,17 @@ class Tally:
     Attributes:
         waiting: plans of calls that are not added up yet: their `news`. Whoever ends a call puts
             its tokens there first, and then the plan here.
-        finished: the last calls that were let in.
     """
 
     def __init__(self, totals: Totals, planner: Planner, trouble: Trouble) -> None:
         self._totals, self._planner, self._trouble = totals, planner, trouble
         self.waiting: dict[Plan, None] = {}
-        self.finished: deque[Call] = deque(maxlen=_KEPT)
 
     def forget(self) -> None:
         """In a forked child: those are the parent's."""
         for plan in list(self.waiting):
             plan.news.clear()
         self.waiting.clear()
-        self.finished.clear()
 
     def add_up(self, plan: Plan) -> None:
         """Take the news of a plan into the totals, and learn from them; never raises."""
@@ -90,25 +81,6 @@ class Tally:
                     call.plan.recent.append(tokens)
         except Exception as error:  # noqa: BLE001 - the call has ended well
             self._trouble.note("totals", error)
-
-    def is_told(self, kind: Kind, emitter: str, tokens: Tokens, start_ns: int, end_ns: int) -> bool:
-        """Whether a finished call, told by another emitter, is this one.
-
-        For spans that show only at their end what they are. One to one: each emitter tells of a
-        call once, so N equal spans are matched by N equal calls.
-        """
-        for call in reversed(list(self.finished)):
-            if (
-                emitter not in call.emitters
-                and call.outcome.decision != "refused"
-                and (call.outcome.estimated or call.tokens[:2] == tokens[:2])
-                and compatible(call.plan.kind, kind)
-                and start_ns - _SLACK_NS <= call.opened_ns
-                and call.ended_ns <= end_ns + _SLACK_NS
-            ):
-                call.emitters += (emitter,)
-                return True
-        return False
 
     def total_of(self, call: Call) -> Total:
         """That a call is added to."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from otel_atm.gate.aggregate import Aggregate
 from otel_atm.gate.call import Call
 from otel_atm.gate.gate import Gate
 from otel_atm.gate.outcome import PLAIN
-from otel_atm.gate.plan import Kind, Plan, compatible
+from otel_atm.gate.plan import Kind, Plan, alike, compatible
 from otel_atm.price import Tokens
 from otel_atm.window import SECOND_NS
 
@@ -50,17 +51,14 @@ class Wire:
             trace_id: of the current span; 0 without one.
             span_id: of the current span; 0 without one.
         """
-        call = self._opened(kind, span_id)
-        gate = self._gate
+        asked, gate = self._plan_of(*kind), self._gate
+        call = self._opened(asked.kind, span_id)
         if call is None:
-            plan = self._plan_of(*kind)
-            call = gate.prepare(plan, _SOURCE, emitter, trace_id)
+            call = gate.prepare(asked, _SOURCE, emitter, trace_id)
         else:
-            known = call.plan.kind
-            provider, model = known.provider or kind[0], known.model or kind[1]
-            plan = gate.plan(known._replace(provider=provider, model=model))
+            gate.coverage.see(call.emitters[0], asked.kind.model)
             gate.ledger.settle(call.hold, gate.nothing)  # the request says better what to hold
-            call.plan, call.hold, call.outcome = plan, (), PLAIN
+            call.plan, call.hold, call.outcome = self._both(call.plan, asked), (), PLAIN
             call.spans = call.spans or {call.span_id}
         call.sent = True
         return self._admit(call, read, most_output)
@@ -102,19 +100,61 @@ class Wire:
         else:
             self._gate.settle(call, tokens, status, error_type, estimated=estimated)
 
-    def _opened(self, kind: tuple[str | None, str | None, str], span_id: int) -> Call | None:
+    def pass_over(self, span_id: int) -> None:
+        """A client asks something else than a model: the span around that is of no call.
+
+        Some emitters make the same span for whatever a client asks, e.g. for a list of models.
+
+        Args:
+            span_id: of the current span; 0 without one.
+        """
+        known = self._gate.spans.get(span_id)
+        call = known[0] if known is not None else self._gate.latest()
+        if isinstance(call, Call) and call.open and not call.sent:
+            self._gate.drop(call)
+
+    def _opened(self, kind: Kind, span_id: int) -> Call | None:
         """The open call that a span tells of and no request explains yet."""
-        above = self._gate.spans.get(span_id)
-        for call in (above and above[0], self._gate.latest()):
-            if (
-                call is not None
-                and call.open
-                and not call.sent
-                and self._gate.is_open(call)
-                and compatible(call.plan.kind, Kind(call.plan.kind.scope, *kind))
-            ):
-                return call
-        return None
+        gate = self._gate
+        known = gate.spans.get(span_id)
+        above = None
+        if known is not None:
+            above = known[0]
+            if isinstance(above, Aggregate):
+                above.note_call()
+                above = None
+            elif above.open and gate.is_open(above):
+                # A second request beneath one span is a call of its own.
+                fits = not above.sent and alike(above.plan.kind.operation, kind.operation)
+                return above if fits else None
+        latest = gate.latest()
+        if (
+            latest is not None
+            and latest.open
+            and not latest.sent
+            and gate.is_open(latest)
+            and compatible(latest.plan.kind, kind)
+        ):
+            return latest
+        return self._adopted(kind)
+
+    def _adopted(self, kind: Kind) -> Call | None:
+        """The call of a span in another context, which nothing but the payer leads to."""
+        call = self._gate.unsent.find(kind, self._gate.now_ns())
+        if call is None or not self._gate.coverage.follows(call.emitters[0]):
+            return None
+        return call if self._gate.is_open(call) else None
+
+    def _both(self, told: Plan, asked: Plan) -> Plan:
+        """The plan of a call that a span tells of, with what its request says."""
+        if told is asked:
+            return told
+        one, other = told.kind, asked.kind
+        scope = one.scope
+        if not (other.scope.items() <= scope.items() and set(other.scope.tags) <= set(scope.tags)):
+            scope = scope | other.scope  # its processor was called where nobody was known
+        provider, model = one.provider or other.provider, other.model or one.model
+        return self._gate.plan(Kind(scope, provider, model, one.operation))
 
     def _refused_before(self, call: Call) -> Call | None:
         """The call that a span was refused for just now, in whose place this one was tried."""

@@ -1,15 +1,25 @@
-"""The clients of OpenAI and Anthropic: one call of theirs is one call, however often they retry."""
+"""Clients that retry: one call of theirs is one call, however many requests it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from otel_atm.gate.outcome import status_of
 from otel_atm.guards.door import Door
 from otel_atm.guards.flight import Flight, flying
+
+#: Packages made by the generator that made OpenAI's, and the bases of their errors.
+PACKAGES: Final = {
+    "openai": "OpenAIError",
+    "anthropic": "AnthropicError",
+    "groq": "GroqError",
+    "together": "TogetherError",
+    "cerebras.cloud.sdk": "CerebrasError",
+    "perplexity": "PerplexityError",
+}
 
 
 def guard(
@@ -18,7 +28,7 @@ def guard(
     """What to wrap: (owner, name, wrapper) of each.
 
     Args:
-        module: ``openai._base_client`` or ``anthropic._base_client``.
+        module: ``openai._base_client`` or another one of `PACKAGES`.
         base_error: the name of the base of the client's errors, in the package above.
         door: gives the one that the requests pass; None when guards are off.
     """
@@ -26,7 +36,7 @@ def guard(
     def error() -> type[Exception]:
         from importlib import import_module
 
-        package = import_module(module.__name__.partition(".")[0])
+        package = import_module(module.__name__.rpartition(".")[0])
         found: type[Exception] = getattr(package, base_error)
         return found
 

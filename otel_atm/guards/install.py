@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -16,23 +18,27 @@ from otel_atm.trouble import logger
 
 _Seam = tuple[type, str, Callable[..., Any]]
 
-#: Module → what to wrap in it.
-_SEAMS: Final[dict[str, Callable[[ModuleType], list[_Seam]]]] = {
-    "httpx": lambda module: httpx_net.guard(module, current),
-    "httpx2": lambda module: httpx_net.guard(module, current),
-    "openai._base_client": lambda module: clients.guard(module, "OpenAIError", current),
-    "anthropic._base_client": lambda module: clients.guard(module, "AnthropicError", current),
-}
-
-_lock = threading.RLock()
 _door: Door | None = None
-_wrapped: list[tuple[type, str, wrapt.FunctionWrapper[Any, Any]]] = []
-_hooked: set[str] = set()
 
 
 def current() -> Door | None:
     """The door that guarded requests pass; None when guards are off."""
     return _door
+
+
+#: Module → what to wrap in it.
+_SEAMS: Final[dict[str, Callable[[ModuleType], list[_Seam]]]] = {
+    "httpx": lambda module: httpx_net.guard(module, current),
+    "httpx2": lambda module: httpx_net.guard(module, current),
+    **{
+        f"{package}._base_client": partial(clients.guard, base_error=error, door=current)
+        for package, error in clients.PACKAGES.items()
+    },
+}
+
+_lock = threading.RLock()
+_wrapped: list[tuple[type, str, wrapt.FunctionWrapper[Any, Any]]] = []
+_hooked: set[str] = set()
 
 
 def install(door: Door) -> None:
@@ -42,7 +48,7 @@ def install(door: Door) -> None:
         _door = door
         for name in _SEAMS:
             if name in sys.modules:
-                _guard(sys.modules[name])
+                _guard(_whole(sys.modules[name]))
             elif name not in _hooked:
                 _hooked.add(name)
                 wrapt.register_post_import_hook(_guard, name)
@@ -59,6 +65,13 @@ def uninstall(door: Door) -> None:
             if owner.__dict__.get(name) is wrapper:  # else somebody has wrapped it since
                 setattr(owner, name, wrapper.__wrapped__)
         _wrapped.clear()
+
+
+def _whole(module: ModuleType) -> ModuleType:
+    """A module that another thread may be in the middle of importing, once it is imported."""
+    if getattr(module.__spec__, "_initializing", False):
+        return importlib.import_module(module.__name__)  # waits
+    return module
 
 
 def _guard(module: ModuleType) -> None:

@@ -18,7 +18,7 @@ from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Gate, Kind, Plan
 from otel_atm.scope import CALL_KEYS, NOBODY, Scope, current_scope
 from otel_atm.semconv import RESOURCE_SCOPE, SPAN_SCOPE
-from otel_atm.spans.emitters import GEN_AI, Emitter, recognise
+from otel_atm.spans.emitters import GEN_AI, Emitter, Recognised, recognise
 from otel_atm.spans.reading import read_text
 
 # The words in which most spans say what they are, and those that say who pays.
@@ -76,19 +76,29 @@ class Attribution:
         known = recognise(attributes, scope_name, span.name)
         if known is None:
             return None
-        emitter = known.emitter
-        kind = Kind(
-            self._scope(resource, attributes, context) | scope,
-            read_text(attributes, emitter.provider),
-            read_text(attributes, emitter.model),
-            known.operation,
-        )
-        answer = self._gate.plan(kind), emitter
+        answer = self.plan_of(known, attributes, resource, context), known.emitter
         if key is not None and None not in key and not self._baggage_keys:
             if len(scope.memo) >= _MEMO_SIZE:
                 scope.memo.clear()
             scope.memo[key] = answer
         return answer
+
+    def plan_of(
+        self,
+        known: Recognised,
+        attributes: Mapping[str, Any],
+        resource: Resource,
+        context: Context | None = None,
+    ) -> Plan:
+        """The plan for a span that is known to be this."""
+        emitter = known.emitter
+        kind = Kind(
+            self._scope(resource, attributes, context) | current_scope(),
+            read_text(attributes, emitter.provider),
+            read_text(attributes, emitter.model),
+            known.operation,
+        )
+        return self._gate.plan(kind)
 
     def plan(self, provider: str | None, model: str | None, operation: str) -> Plan:
         """The plan of a call without a span: of the context, and of the resource last seen.

@@ -127,6 +127,37 @@ def swallows(scope: str) -> bool:
     return scope.startswith(SWALLOWERS)
 
 
+#: Instrumentation scopes, by how they begin, whose calls go through clients that have guards.
+FOLLOWED: Final = (
+    "agent_framework",
+    "com.anthropic.sdk",
+    "litellm",
+    "logfire",
+    "openinference.instrumentation.",
+    "openlit.instrumentation.",
+    "opentelemetry.instrumentation.anthropic",
+    "opentelemetry.instrumentation.genai.",
+    "opentelemetry.instrumentation.google_genai",
+    "opentelemetry.instrumentation.langchain",
+    "opentelemetry.instrumentation.openai",
+    "pydantic-ai",
+)
+
+
+#: Instrumentation scopes, by how they begin, that make spans of calls that are over.
+LATE: Final = ("litellm", "logfire", "opentelemetry.instrumentation.openai.v1")
+
+
+def is_late(scope: str) -> bool:
+    """Whether an instrumentation scope may make a span after the call that it tells of."""
+    return scope.startswith(LATE)
+
+
+def is_followed(scope: str) -> bool:
+    """Whether a guard may be expected to see the calls of an instrumentation scope."""
+    return scope.startswith(FOLLOWED)
+
+
 #: The attributes that say what a span is, and the scopes whose spans tell by their names: a span
 #: with neither is no call.
 KINDS: Final = frozenset(emitter.kind for emitter in EMITTERS)
@@ -144,6 +175,15 @@ _BY_NAME: Final = {
     for emitter in EMITTERS
     if emitter.scope is not None
 }
+
+
+def recognise_sum(attributes: Mapping[str, Any]) -> Recognised | None:
+    """What a span is whose usage is the sum of calls; None if it tells the usage of another."""
+    for emitter in EMITTERS:
+        kind = attributes.get(emitter.kind)
+        if isinstance(kind, str) and kind != sc.FETCH_RESPONSE:
+            return Recognised(emitter, kind.lower())
+    return None
 
 
 def recognise(attributes: Mapping[str, Any], scope: str, name: str) -> Recognised | None:

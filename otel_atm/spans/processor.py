@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode, get_current_span
 
 from otel_atm.errors import TokenQuotaExceeded
-from otel_atm.gate import PLAIN, Alert, Call, Gate, Tokens
+from otel_atm.gate import PLAIN, Aggregate, Alert, Call, Gate, Telling, Tokens
 from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
@@ -26,13 +26,16 @@ from otel_atm.semconv import (
 )
 from otel_atm.spans.alert_event import add_event
 from otel_atm.spans.attribution import Attribution
-from otel_atm.spans.emitters import KINDS, NAMED, Emitter, recognise
+from otel_atm.spans.emitters import KINDS, NAMED, Emitter, is_late, recognise, recognise_sum
 from otel_atm.spans.endings import ending_of, is_partial
 from otel_atm.spans.reading import read_text, read_tokens
 from otel_atm.spans.sdk import best_access
 from otel_atm.usage import MOST_TOKENS
 
 _SOURCE: Final = "span"
+#: An emitter whose calls guards see, and that tells of one that they did not see, has it from a
+#: cache if it took less than this.
+_CACHED_NS: Final = 50_000_000
 _A_DAY_S: Final = 86_400
 #: The most open spans that are remembered; past it the oldest are forgotten, and their calls are
 #: written off when their time to live is over.
@@ -52,7 +55,7 @@ class GateProcessor(SpanProcessor):
         self._attribution = Attribution(gate, baggage_keys)
         access = best_access()
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
-        self._spans: dict[int, tuple[Call, Emitter | None]] = gate.spans
+        self._spans: dict[int | None, tuple[Any, Emitter | None]] = gate.spans
         self._unsaid: deque[Alert] = deque(maxlen=16)  # that no span tells of yet
         alert = WeakMethod(self._alert)  # a gate may outlive its processor
         gate.alerts.listen(lambda told: (tell := alert()) and tell(told))
@@ -66,22 +69,27 @@ class GateProcessor(SpanProcessor):
         try:
             attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
             spans = self._spans
-            above = spans.get(parent_id) if parent_id is not None else None
-            known = None
-            if not KINDS.isdisjoint(attributes) or scope_name in NAMED:
-                known = self._attribution.attribute(
-                    span, attributes, scope_name, resource, parent_context
-                )
-            if known is None:
-                if above is not None:  # so that a span below this one still finds the call above
-                    self._remember(span_id, above[0], None)
+            found = spans.get(parent_id)
+            above = found and found[0]
+            if KINDS.isdisjoint(attributes) and scope_name not in NAMED:
+                if above is not None:  # so that a span below this one still finds what is above
+                    self._remember(span_id, above, None)
                 return
+            known = self._attribution.attribute(
+                span, attributes, scope_name, resource, parent_context
+            )
+            if known is None or known[1].input[0] in attributes:
+                self._note(span_id, above, is_sum=known is None)
+                return
+            if above.__class__ is Aggregate:
+                above.note_call()
+                above = None
             plan, emitter = known
             call = self._gate.begin(
                 plan,
                 _SOURCE,
                 scope_name,
-                above and above[0],
+                above,
                 trace_id,
                 span_id,
                 attributes.get(GEN_AI_REQUEST_MAX_TOKENS),
@@ -110,7 +118,9 @@ class GateProcessor(SpanProcessor):
                     self._end_unknown(span, attributes)
                 return
             call, emitter = known
-            if emitter is None:
+            if emitter is None or call.__class__ is Aggregate:
+                if call.__class__ is Aggregate and not KINDS.isdisjoint(attributes):
+                    self._end_unknown(span, attributes, call)
                 return
             if start_ns and end_ns:
                 call.started_ns, call.ended_ns = start_ns, end_ns
@@ -194,7 +204,14 @@ class GateProcessor(SpanProcessor):
         else:
             self._unsaid.append(alert)
 
-    def _remember(self, span_id: int, call: Call, emitter: Emitter | None) -> None:
+    def _note(self, span_id: int, above: Any, *, is_sum: bool) -> None:
+        """Note a span that is not admitted: the sum of others, or it tells of what is over."""
+        if above.__class__ is Call:
+            self._remember(span_id, above, None)
+        elif is_sum:
+            self._remember(span_id, Aggregate(above), None)
+
+    def _remember(self, span_id: int, call: Call | Aggregate, emitter: Emitter | None) -> None:
         spans = self._spans
         if len(spans) >= _MAX_SPANS:
             for oldest in list(islice(spans, _MAX_SPANS // 10)):
@@ -209,6 +226,10 @@ class GateProcessor(SpanProcessor):
         attributes: Mapping[str, Any],
         failed: bool,
     ) -> None:
+        if call.sent:  # the wire settles it; a span only describes it
+            call.leave(span.context.span_id)
+            call.told = call.told or read_tokens(emitter, attributes)
+            return
         failed = failed or ERROR_TYPE in attributes
         scope = span.instrumentation_scope.name if span.instrumentation_scope else ""
         if failed:
@@ -225,14 +246,28 @@ class GateProcessor(SpanProcessor):
             elif self._is_another(call, attributes):
                 self._part(call, emitter, span, attributes, tokens)
                 return
-        if not call.leave(span.context.span_id) or call.sent:
+        if not call.leave(span.context.span_id):
             return  # others still tell of it
-        if call.told is not None and self._gate.guarded:
-            times = span.start_time or 0, span.end_time or 0
-            if self._gate.tally.is_told(call.plan.kind, scope, call.told, *times):
-                self._gate.drop(call)  # it was sent where its context was lost
-                return
+        if self._gate.guarded and self._is_no_call(call, emitter, scope, attributes):
+            self._gate.drop(call)
+            return
         self._close(call, emitter, attributes)
+
+    def _is_no_call(
+        self, call: Call, emitter: Emitter, scope: str, attributes: Mapping[str, Any]
+    ) -> bool:
+        """Whether guards saw another call that this span tells of, or would have seen this one."""
+        gate, model = self._gate, read_text(attributes, emitter.model)
+        if call.told is not None:
+            kind = call.plan.kind._replace(model=call.plan.kind.model or model)
+            times = call.started_ns, call.ended_ns
+            if gate.recent.find(Telling(kind, scope, call.told, *times)) is not None:
+                return True  # it was sent where its context was lost
+            if not gate.coverage.has_seen(scope, model):
+                gate.coverage.miss(scope)
+                return False
+            return call.ended_ns - call.started_ns < _CACHED_NS
+        return gate.coverage.has_seen(scope, model)
 
     def _close(self, call: Call, emitter: Emitter, attributes: Mapping[str, Any]) -> None:
         """Settle a call whose last span has ended."""
@@ -276,25 +311,40 @@ class GateProcessor(SpanProcessor):
         other.told = tokens
         self._close(other, emitter, attributes)
 
-    def _end_unknown(self, span: ReadableSpan, attributes: Mapping[str, Any]) -> None:
+    def _end_unknown(
+        self, span: ReadableSpan, attributes: Mapping[str, Any], within: Aggregate | None = None
+    ) -> None:
         """Count a call that shows only at the end of its span that it was one."""
         _, name, trace_id, span_id, parent_id, resource = self._at_start(span)
+        if ATM_CALL_ID in attributes:
+            return  # it was counted: ended twice, refused, or of a parent process
         known = recognise(attributes, name, span.name)
-        if known is None or ATM_CALL_ID in attributes:
-            return  # no call; or one that was counted: ended twice, refused, or of a parent process
-        tokens = read_tokens(known.emitter, attributes)
-        found = self._attribution.attribute(span, attributes, name, resource, None)
-        if tokens is None or found is None or parent_id in self._spans:
+        is_sum = known is None
+        if is_sum and within is not None and not within.has_calls:
+            known = recognise_sum(attributes)
+        tokens = read_tokens(known.emitter, attributes) if known is not None else None
+        above = self._spans.get(parent_id)
+        if known is None or tokens is None or (above and above[0].__class__ is Call):
             return
-        plan, emitter = found
+        gate, plan = self._gate, self._attribution.plan_of(known, attributes, resource)
         times = span.start_time or 0, span.end_time or 0
-        if self._gate.tally.is_told(plan.kind, name, tokens, *times):
+        if is_sum and gate.recent.any_of(plan.kind.scope, *times):
             return
-        call = self._gate.charge(plan, _SOURCE, name, trace_id, span_id)
-        if span.end_time and span.start_time:
-            call.started_ns, call.ended_ns = span.start_time, span.end_time
+        response_id = attributes.get(GEN_AI_RESPONSE_ID)
+        told = gate.recent.find(
+            Telling(plan.kind, name, tokens, *times, late=is_late(name), response_id=response_id)
+        )
+        if told is not None:
+            if told.outcome.estimated and not told.sent:
+                gate.tell(told, tokens)
+            return
+        if within is not None:
+            within.note_call()
+        call = gate.charge(plan, _SOURCE, name, trace_id, span_id)
+        if all(times):
+            call.started_ns, call.ended_ns = times
         failed = span.status.status_code is StatusCode.ERROR
-        self._end(call, emitter, span, attributes, failed)
+        self._end(call, known.emitter, span, attributes, failed)
 
 
 def _look_away(*_: object, **__: object) -> None:

@@ -20,7 +20,7 @@ from otel_atm import TokenQuotaExceeded, TokenSpanProcessor, context
 from otel_atm.config import Settings
 from otel_atm.event import EventIds
 from otel_atm.gate import Gate
-from otel_atm.gate.tally import Tally
+from otel_atm.gate.recent import Recent
 from otel_atm.ledger import MemoryLedger
 from otel_atm.spans.attribution import Attribution
 from otel_atm.testing import ManualClock
@@ -595,7 +595,7 @@ class TestBugsOfOurs:
         (Gate, "settle"),
         (Gate, "release"),
         (Gate, "charge"),
-        (Tally, "is_told"),
+        (Recent, "find"),
         (Gate, "expire"),
         (EventIds, "make"),
         (MemoryLedger, "claim"),

@@ -1,0 +1,128 @@
+"""Recent: calls that have ended, for spans that tell of them afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import islice
+from typing import Final, NamedTuple
+
+from otel_atm.gate.call import Call
+from otel_atm.gate.plan import Kind, compatible
+from otel_atm.price import Tokens
+from otel_atm.scope import Scope
+from otel_atm.window import SECOND_NS
+
+_MOST_NEW: Final = 512
+_MOST_KEPT: Final = 2_048
+#: How many alike are looked at; those that were told of already are passed over.
+_MOST_ALIKE: Final = 64
+#: How far the clocks of two emitters' spans of one call may lie apart.
+_SLACK_NS: Final = 5_000_000
+#: How long after a call has ended a span may be made of it.
+_LATE_NS: Final = 5 * SECOND_NS
+
+
+#: What calls are alike in: (input, output) tokens; None: these are estimated.
+_Key = tuple[int, int] | None
+
+
+class Telling(NamedTuple):
+    """What a span tells of a call at its end.
+
+    Attributes:
+        kind: of the call.
+        emitter: that tells.
+        tokens: that it says were used.
+        start_ns, end_ns: of the span; 0 when unknown.
+        late: whether the span may have been made after the call.
+        response_id: the provider's; None when it is not told.
+    """
+
+    kind: Kind
+    emitter: str
+    tokens: Tokens
+    start_ns: int
+    end_ns: int
+    late: bool = False
+    response_id: object = None
+
+
+class Recent:
+    """The calls that have ended last and were let in, by what they used.
+
+    Whoever ends a call only appends it to `new`; they are sorted in when somebody asks.
+
+    Attributes:
+        new: that have ended since somebody asked.
+    """
+
+    def __init__(self) -> None:
+        self.new: deque[Call] = deque(maxlen=_MOST_NEW)
+        self._kept: deque[tuple[_Key, Call]] = deque()  # oldest first
+        self._alike: dict[_Key, dict[str, Call]] = {}  # id → call, oldest first
+        self._lock = threading.Lock()
+
+    def forget(self) -> None:
+        """In a forked child: those are the parent's."""
+        self.new.clear()
+        self._kept.clear()
+        self._alike.clear()
+        self._lock = threading.Lock()
+
+    def find(self, telling: Telling) -> Call | None:
+        """The call that a span tells of; it counts as told by that emitter from now on.
+
+        One to one: each emitter tells of a call once, so N equal spans find N equal calls.
+        """
+        with self._lock:
+            self._sort_in()
+            for key in (telling.tokens[:2], None):
+                alike = self._alike.get(key, {})
+                for call in islice(reversed(alike.values()), _MOST_ALIKE):
+                    if _is_told(call, telling):
+                        call.emitters += (telling.emitter,)
+                        call.told = call.told or telling.tokens
+                        return call
+        return None
+
+    def any_of(self, payer: Scope, start_ns: int, end_ns: int) -> bool:
+        """Whether a call of this payer began and ended in that time."""
+        with self._lock:
+            self._sort_in()
+            return any(
+                call.plan.kind.scope == payer
+                and start_ns - _SLACK_NS <= call.opened_ns
+                and call.ended_ns <= end_ns + _SLACK_NS
+                for _, call in self._kept
+            )
+
+    def _sort_in(self) -> None:
+        new = self.new
+        while new:
+            try:
+                call = new.popleft()
+            except IndexError:
+                break
+            key = None if call.outcome.estimated else call.tokens[:2]
+            self._kept.append((key, call))
+            self._alike.setdefault(key, {})[call.id] = call
+        while len(self._kept) > _MOST_KEPT:
+            key, oldest = self._kept.popleft()
+            del self._alike[key][oldest.id]
+            if not self._alike[key]:
+                del self._alike[key]
+
+
+def _is_told(call: Call, telling: Telling) -> bool:
+    if telling.emitter in call.emitters and not (telling.late and call.told is None):
+        return False
+    if not compatible(call.plan.kind, telling.kind):
+        return False
+    if telling.response_id and call.response_id:
+        return bool(telling.response_id == call.response_id)
+    within = (
+        telling.start_ns - _SLACK_NS <= call.opened_ns
+        and call.ended_ns <= telling.end_ns + _SLACK_NS
+    )
+    return within or (telling.late and abs(telling.end_ns - call.ended_ns) <= _LATE_NS)
