@@ -13,18 +13,18 @@ class Aggregate:
         above: the next one above; None at the top.
 
     Attributes:
-        has_calls: whether a call was seen beneath it.
+        saw_calls: whether a call was seen beneath it.
     """
 
-    __slots__ = ("_above", "has_calls")
+    __slots__ = ("_above", "saw_calls")
 
     def __init__(self, above: Aggregate | None) -> None:
         self._above = above
-        self.has_calls = False
+        self.saw_calls = False
 
     def note_call(self) -> None:
         """A call was seen beneath."""
         aggregate: Aggregate | None = self
-        while aggregate is not None and not aggregate.has_calls:
-            aggregate.has_calls = True
+        while aggregate is not None and not aggregate.saw_calls:
+            aggregate.saw_calls = True
             aggregate = aggregate._above

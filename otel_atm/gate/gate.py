@@ -451,10 +451,16 @@ class Gate:
                 and (call is ancestor or not call.sent)
                 and now_ns - call.opened_ns <= max_age_ns
                 and compatible(call.plan.kind, plan.kind)
-                and (call is ancestor or self._are_siblings(call.emitters[-1], emitter))
+                and (call is ancestor or self._may_be_one(call.emitters[-1], emitter))
             ):
                 return call
         return None
+
+    def _may_be_one(self, one: str, other: str) -> bool:
+        """Whether spans of two emitters may be of one call that nothing but the context links."""
+        if self.guarded and self.coverage.follows(one) and self.coverage.follows(other):
+            return True  # guards will say
+        return self._are_siblings(one, other)
 
     def _decide(self, call: Call, claim: Claim, answer: Hold | Shortage) -> bool:
         """Whether a call may go on that has found a budget at its end."""

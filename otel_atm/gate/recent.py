@@ -61,6 +61,7 @@ class Recent:
         self.new: deque[Call] = deque(maxlen=_MOST_NEW)
         self._kept: deque[tuple[_Key, Call]] = deque()  # oldest first
         self._alike: dict[_Key, dict[str, Call]] = {}  # id → call, oldest first
+        self._answers: dict[object, int] = {}  # id of an answer → how many calls had it
         self._lock = threading.Lock()
 
     def forget(self) -> None:
@@ -68,6 +69,7 @@ class Recent:
         self.new.clear()
         self._kept.clear()
         self._alike.clear()
+        self._answers.clear()
         self._lock = threading.Lock()
 
     def find(self, telling: Telling) -> Call | None:
@@ -86,13 +88,19 @@ class Recent:
                         return call
         return None
 
+    def has_answer(self, response_id: object) -> bool:
+        """Whether a call had this answer."""
+        with self._lock:
+            self._sort_in()
+            return response_id in self._answers
+
     def any_of(self, payer: Scope, start_ns: int, end_ns: int) -> bool:
         """Whether a call of this payer began and ended in that time."""
         with self._lock:
             self._sort_in()
             return any(
                 call.plan.kind.scope == payer
-                and start_ns - _SLACK_NS <= call.opened_ns
+                and start_ns - _SLACK_NS <= (call.started_ns or call.opened_ns)
                 and call.ended_ns <= end_ns + _SLACK_NS
                 for _, call in self._kept
             )
@@ -107,11 +115,16 @@ class Recent:
             key = None if call.outcome.estimated else call.tokens[:2]
             self._kept.append((key, call))
             self._alike.setdefault(key, {})[call.id] = call
+            if call.response_id is not None:
+                self._answers[call.response_id] = self._answers.get(call.response_id, 0) + 1
         while len(self._kept) > _MOST_KEPT:
             key, oldest = self._kept.popleft()
             del self._alike[key][oldest.id]
             if not self._alike[key]:
                 del self._alike[key]
+            left = self._answers.pop(oldest.response_id, 1) - 1
+            if left:
+                self._answers[oldest.response_id] = left
 
 
 def _is_told(call: Call, telling: Telling) -> bool:
@@ -122,7 +135,7 @@ def _is_told(call: Call, telling: Telling) -> bool:
     if telling.response_id and call.response_id:
         return bool(telling.response_id == call.response_id)
     within = (
-        telling.start_ns - _SLACK_NS <= call.opened_ns
+        telling.start_ns - _SLACK_NS <= (call.started_ns or call.opened_ns)
         and call.ended_ns <= telling.end_ns + _SLACK_NS
     )
     return within or (telling.late and abs(telling.end_ns - call.ended_ns) <= _LATE_NS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import time_ns
 from typing import Final
 
 from otel_atm.gate.aggregate import Aggregate
@@ -26,10 +27,14 @@ class Wire:
     Args:
         gate: that the calls pass.
         plan_of: makes the plan of a call that no span covers.
+        span_clock: nanoseconds since the Unix epoch, as the times of spans are, whatever clock
+            the budgets go by.
     """
 
-    def __init__(self, gate: Gate, plan_of: PlanOf) -> None:
-        self._gate, self._plan_of = gate, plan_of
+    def __init__(
+        self, gate: Gate, plan_of: PlanOf, *, span_clock: Callable[[], int] = time_ns
+    ) -> None:
+        self._gate, self._plan_of, self._span_clock = gate, plan_of, span_clock
 
     def take(
         self,
@@ -60,12 +65,12 @@ class Wire:
             gate.ledger.settle(call.hold, gate.nothing)  # the request says better what to hold
             call.plan, call.hold, call.outcome = self._both(call.plan, asked), (), PLAIN
             call.spans = call.spans or {call.span_id}
-        call.sent = True
+        call.sent, call.started_ns = True, self._span_clock()
         return self._admit(call, read, most_output)
 
     def now_ns(self) -> int:
-        """The time."""
-        return self._gate.now_ns()
+        """The time, as spans have it."""
+        return self._span_clock()
 
     def end(
         self,
@@ -91,8 +96,8 @@ class Wire:
         """
         if not call.open:
             return
-        if not call.started_ns:
-            call.started_ns, call.ended_ns = call.opened_ns, self._gate.now_ns()
+        if call.ended_ns < 0:
+            call.ended_ns = self._span_clock()
         if attempts != 1:
             call.outcome = call.outcome._replace(attempts=attempts)
         if free and tokens is None:

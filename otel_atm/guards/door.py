@@ -61,6 +61,8 @@ class Attempt:
             self._begun = True
             self._safely(self._flight.first_chunk)
         watch.feed(chunk)  # never raises
+        if watch.done:
+            self.end(whole=True)  # some readers stop here, and keep the answer open
 
     def end(self, error: BaseException | None = None, *, whole: bool = False) -> None:
         """It has ended: by itself (`whole`), by an error, or since nobody reads on."""

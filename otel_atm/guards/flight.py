@@ -79,7 +79,7 @@ class Flight:
     def first_chunk(self) -> None:
         """The answer has begun to come."""
         if self.call is not None and self.call.ttft_us is None:
-            self.call.ttft_us = max(0, self.wire.now_ns() - self.call.opened_ns) // 1_000
+            self.call.ttft_us = max(0, self.wire.now_ns() - self.call.started_ns) // 1_000
 
     def answered(self, answer: Answer, *, whole: bool, error: BaseException | None = None) -> None:
         """Settle with what the answer said.
@@ -92,6 +92,7 @@ class Flight:
         call, self.streaming = self.call, False
         if call is None:
             return
+        call.response_id = answer.response_id
         tokens, exact = answer.tokens, answer.exact and answer.tokens is not None
         if not exact and call.plan.kind.operation != "embeddings":
             tokens = _at_least(answer, call)

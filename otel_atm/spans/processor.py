@@ -248,26 +248,42 @@ class GateProcessor(SpanProcessor):
                 return
         if not call.leave(span.context.span_id):
             return  # others still tell of it
-        if self._gate.guarded and self._is_no_call(call, emitter, scope, attributes):
+        if self._gate.guarded and not self._is_call(call, emitter, scope, attributes):
             self._gate.drop(call)
             return
         self._close(call, emitter, attributes)
 
-    def _is_no_call(
+    def _is_call(
         self, call: Call, emitter: Emitter, scope: str, attributes: Mapping[str, Any]
     ) -> bool:
-        """Whether guards saw another call that this span tells of, or would have seen this one."""
-        gate, model = self._gate, read_text(attributes, emitter.model)
-        if call.told is not None:
-            kind = call.plan.kind._replace(model=call.plan.kind.model or model)
-            times = call.started_ns, call.ended_ns
-            if gate.recent.find(Telling(kind, scope, call.told, *times)) is not None:
-                return True  # it was sent where its context was lost
-            if not gate.coverage.has_seen(scope, model):
-                gate.coverage.miss(scope)
-                return False
-            return call.ended_ns - call.started_ns < _CACHED_NS
-        return gate.coverage.has_seen(scope, model)
+        """Whether a span tells of a call that no guard has seen."""
+        gate, kind = self._gate, call.plan.kind
+        model = read_text(attributes, emitter.model) or kind.model
+        if call.told is None:
+            return not gate.coverage.has_seen(scope, model)
+        telling = Telling(
+            kind._replace(model=model), scope, call.told, call.started_ns, call.ended_ns
+        )
+        return self._find(telling) is None and not self._is_cached(telling, call.response_id)
+
+    def _find(self, telling: Telling) -> Call | None:
+        """The call that has ended, and that a span tells of too."""
+        call = self._gate.recent.find(telling)
+        if call is not None and call.sent:
+            self._gate.coverage.see(telling.emitter, telling.kind.model)
+        return call
+
+    def _is_cached(self, telling: Telling, response_id: object) -> bool:
+        """Whether an answer comes from a cache of the framework's.
+
+        An emitter whose calls guards see tells of one that they did not see.
+        """
+        gate, emitter = self._gate, telling.emitter
+        if gate.coverage.has_seen(emitter, telling.kind.model):
+            short = telling.end_ns - telling.start_ns < _CACHED_NS
+            return short or (response_id is not None and gate.recent.has_answer(response_id))
+        gate.coverage.miss(emitter)
+        return False
 
     def _close(self, call: Call, emitter: Emitter, attributes: Mapping[str, Any]) -> None:
         """Settle a call whose last span has ended."""
@@ -320,7 +336,7 @@ class GateProcessor(SpanProcessor):
             return  # it was counted: ended twice, refused, or of a parent process
         known = recognise(attributes, name, span.name)
         is_sum = known is None
-        if is_sum and within is not None and not within.has_calls:
+        if is_sum and within is not None and not within.saw_calls:
             known = recognise_sum(attributes)
         tokens = read_tokens(known.emitter, attributes) if known is not None else None
         above = self._spans.get(parent_id)
@@ -331,12 +347,13 @@ class GateProcessor(SpanProcessor):
         if is_sum and gate.recent.any_of(plan.kind.scope, *times):
             return
         response_id = attributes.get(GEN_AI_RESPONSE_ID)
-        told = gate.recent.find(
-            Telling(plan.kind, name, tokens, *times, late=is_late(name), response_id=response_id)
-        )
+        telling = Telling(plan.kind, name, tokens, *times, is_late(name), response_id)
+        told = self._find(telling)
         if told is not None:
             if told.outcome.estimated and not told.sent:
                 gate.tell(told, tokens)
+            return
+        if gate.guarded and self._is_cached(telling, response_id):
             return
         if within is not None:
             within.note_call()
