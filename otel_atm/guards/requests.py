@@ -23,6 +23,7 @@ _MOST_NAME: Final = 256  # characters of a model
 #: Providers whose chat streams tell the usage though nobody asked for it.
 _TELLERS: Final = frozenset(("mistral_ai", "groq", "x_ai", "perplexity", "openrouter", "deepseek"))
 _ASKS_ON_REQUEST: Final = (Shape.CHAT, Shape.COMPLETIONS)
+_NAMED_IN_PATH: Final = (Shape.GENERATE, Shape.GEMINI_EMBED)
 _INCLUDE_USAGE: Final = ("stream_options", "include_usage")
 _SKIMMER: Final = Skimmer(NAMES)
 
@@ -82,8 +83,7 @@ def recognise(
     if provider is None and not endpoint.anywhere:
         return None
     fields, read = _read(endpoint.shape, body or b"")
-    named = fields.get("model")
-    model = named if isinstance(named, str) and 0 < len(named) <= _MOST_NAME else model_in(path)
+    model = _model(endpoint.shape, path, fields)
     if provider is None:
         if not model or not any(name in fields for name in FIELDS[endpoint.shape].texts):
             return None
@@ -104,6 +104,14 @@ def recognise(
         or provider in _TELLERS
         or at(fields, _INCLUDE_USAGE) is True,
     )
+
+
+def _model(shape: Shape, path: str, fields: dict[str, Any]) -> str | None:
+    """Gemini's path counts: its bodies need no model, and have a resource name if they do."""
+    named = fields.get("model")
+    if isinstance(named, str) and 0 < len(named) <= _MOST_NAME and shape not in _NAMED_IN_PATH:
+        return named
+    return model_in(path)
 
 
 def read_body(body: bytes | None) -> dict[str, Any]:

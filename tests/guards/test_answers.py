@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from otel_atm.guards import Answer, Shape, read_answer
 from otel_atm.guards.answers import MOST_PARSED
+from otel_atm.testing.provider import cohere, gemini, mistral, ollama
 from otel_atm.testing.provider.anthropic import Messages
 from otel_atm.testing.provider.asked import Asked
 from otel_atm.testing.provider.dialect import Dialect, Turn
-from otel_atm.testing.provider.openai import ChatCompletions, Embeddings, Responses
+from otel_atm.testing.provider.openai import ChatCompletions, Completions, Embeddings, Responses
 from otel_atm.testing.provider.tokens import Tokens
 from tests.guards.bodies import CHAT_USAGE, LIE, RESPONSE_USAGE
 from tests.guards.test_streams import HOSTILE, json_values
@@ -146,8 +147,20 @@ def test_who_answered(
         (Responses(), Shape.RESPONSES),
         (Messages(), Shape.MESSAGES),
         (Embeddings(), Shape.EMBEDDINGS),
+        (Completions(), Shape.COMPLETIONS),
+        (gemini.GenerateContent(), Shape.GENERATE),
+        (gemini.EmbedContent(), Shape.GEMINI_EMBED),
+        (gemini.BatchEmbedContents(), Shape.GEMINI_EMBED),
+        (cohere.Chat(), Shape.COHERE_CHAT),
+        (cohere.ChatV1(), Shape.COHERE_CHAT),
+        (cohere.Embed(), Shape.COHERE_EMBED),
+        (ollama.Chat(), Shape.OLLAMA),
+        (ollama.Generate(), Shape.OLLAMA),
+        (ollama.Embed(), Shape.OLLAMA_EMBED),
+        (mistral.Chat(), Shape.CHAT),
+        (mistral.Embeddings(), Shape.EMBEDDINGS),
     ],
-    ids=["chat", "responses", "messages", "embeddings"],
+    ids=lambda value: value if isinstance(value, Shape) else type(value).__name__,
 )
 @pytest.mark.parametrize("length", [10, 30_000], ids=["short", "long"])
 def test_it_is_what_the_provider_says_it_billed(
@@ -155,10 +168,15 @@ def test_it_is_what_the_provider_says_it_billed(
 ) -> None:
     asked = Asked(path="/", model="m-1", stream=False, characters=0, max_output_tokens=None)
     tokens = dialect.fit(Tokens(input=21, output=9, cache_read=5, cache_write=3, reasoning=2))
-    body = {"messages": [], "input": "x", "dimensions": length // 2}
+    body: dict[str, Any] = dict.fromkeys(
+        ("dimensions", "outputDimensionality", "output_dimension"), length // 2
+    )
+    body |= {"messages": [], "input": "x", "prompt": "x", "texts": ["x"]}
+    body["requests"] = [{"outputDimensionality": length // 2}]
     turn = Turn(body=body, asked=asked, says='a \\"b" ' * length, tokens=tokens, tells=True)
     answer = read_answer(shape, orjson.dumps(dialect.answer(turn)))
-    assert answer.model == "m-1"
+    silent = (Shape.COHERE_CHAT, Shape.COHERE_EMBED, Shape.GEMINI_EMBED)
+    assert answer.model == (None if shape in silent else "m-1")
     assert answer.tokens == (
         tokens.input,
         tokens.output,

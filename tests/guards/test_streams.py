@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from otel_atm.guards import Answer, Shape, StreamWatch
 from otel_atm.guards.pieces import HEAD, MOST_WHOLE
+from otel_atm.testing.provider import cohere, gemini, mistral, ollama
 from otel_atm.testing.provider.anthropic import Messages
 from otel_atm.testing.provider.asked import Asked
 from otel_atm.testing.provider.call import Call
 from otel_atm.testing.provider.dialect import Dialect, Turn
-from otel_atm.testing.provider.openai import ChatCompletions, Responses
+from otel_atm.testing.provider.openai import ChatCompletions, Completions, Responses
 from otel_atm.testing.provider.tokens import Tokens
+from otel_atm.testing.provider.url import Url
 from tests.guards.bodies import (
     CHAT_USAGE,
     RESPONSE_USAGE,
@@ -165,13 +167,21 @@ says = st.one_of(
 
 
 @pytest.mark.parametrize(
-    ("dialect", "shape"),
+    ("dialect", "shape", "query"),
     [
-        (ChatCompletions(), Shape.CHAT),
-        (Responses(), Shape.RESPONSES),
-        (Messages(), Shape.MESSAGES),
+        (ChatCompletions(), Shape.CHAT, {}),
+        (Completions(), Shape.COMPLETIONS, {}),
+        (Responses(), Shape.RESPONSES, {}),
+        (Messages(), Shape.MESSAGES, {}),
+        (gemini.StreamGenerateContent(), Shape.GENERATE, {"alt": "sse"}),
+        (gemini.StreamGenerateContent(), Shape.GENERATE, {}),
+        (cohere.Chat(), Shape.COHERE_CHAT, {}),
+        (cohere.ChatV1(), Shape.COHERE_CHAT, {}),
+        (ollama.Chat(), Shape.OLLAMA, {}),
+        (ollama.Generate(), Shape.OLLAMA, {}),
+        (mistral.Chat(), Shape.CHAT, {}),
     ],
-    ids=["chat", "responses", "messages"],
+    ids=lambda value: value if isinstance(value, Shape) else type(value).__name__,
 )
 @given(
     says=says,
@@ -192,16 +202,23 @@ says = st.one_of(
     places=st.lists(st.integers(0, 4_000), max_size=6),
 )
 def test_a_watch_counts_what_the_provider_says_it_billed(
-    dialect: Dialect, shape: Shape, says: str | Call, tokens: Tokens, places: list[int]
+    dialect: Dialect,
+    shape: Shape,
+    query: dict[str, str],
+    says: str | Call,
+    tokens: Tokens,
+    places: list[int],
 ) -> None:
+    tokens = dialect.fit(tokens)
     asked = Asked(path="/", model="m-1", stream=True, characters=0, max_output_tokens=None)
-    turn = Turn(body={"messages": []}, asked=asked, says=says, tokens=tokens, tells=True)
-    content = b"".join(event.encode() for event in dialect.events(turn))
+    body = {"messages": [], "prompt": "x"}
+    turn = Turn(body, asked, says, tokens, tells=True, url=Url("/", query=query))
+    content = b"".join(dialect.framing(turn).frames(list(dialect.events(turn))))
     watch = watched(shape, *cut(content, places))
     answer = watch.finish()
-    assert watch.done
+    assert watch.done or shape is Shape.GENERATE  # which just ends
     assert answer.exact
-    assert answer.model == "m-1"
+    assert answer.model == (None if shape is Shape.COHERE_CHAT else "m-1")
     assert answer.tokens == (
         tokens.input,
         tokens.output,

@@ -11,8 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from otel_atm.testing.provider.body import Json
 from otel_atm.testing.provider.faults import Faults
+from otel_atm.testing.provider.framing import Event, Framing
 from otel_atm.testing.provider.reported import Receipt
-from otel_atm.testing.provider.sse import Event, EventStream, Pace
+from otel_atm.testing.provider.sse import EventStream, Pace
 
 _PASSING = (429, 503, 529)
 
@@ -48,12 +49,14 @@ def plain(body: Json, receipt: Receipt, faults: Faults, *, told: bool) -> Respon
     return Settling(content, receipt, told=told)
 
 
-def streamed(events: Iterable[Event], receipt: Receipt, faults: Faults) -> Response:
-    """The answer as server-sent events, or half of the first one."""
+def streamed(
+    events: Iterable[Event], framing: Framing, receipt: Receipt, faults: Faults
+) -> Response:
+    """The answer as a stream of events, or half of the first one."""
     pace = Pace(faults.chunk_delay_s, faults.drop_stream_after)
     if faults.malformed:
         events = [_half(event) for event in list(events)[:1]]
-    return EventStream(events, receipt, pace)
+    return EventStream(events, receipt, pace, framing)
 
 
 def refused(body: Json, receipt: Receipt, retry_after_s: float) -> Response:
@@ -68,5 +71,5 @@ def refused(body: Json, receipt: Receipt, retry_after_s: float) -> Response:
 
 
 def _half(event: Event) -> Event:
-    data = orjson.dumps(event.data).decode()
+    data = event.json.decode()
     return Event(data[: len(data) // 2], event.name)

@@ -8,7 +8,8 @@ from typing import Any
 Body = Mapping[str, Any]
 Json = dict[str, Any]
 
-_TEXTS = ("content", "text", "input", "output", "arguments")
+#: The fields of messages that hold text: Gemini has parts, Cohere's first API a message.
+_TEXTS = ("content", "text", "input", "output", "arguments", "parts", "message")
 
 
 def branch(body: Body, name: str) -> Body:

@@ -14,9 +14,10 @@ import orjson
 from otel_atm.testing.provider.asked import Asked
 from otel_atm.testing.provider.body import Body, Json, characters
 from otel_atm.testing.provider.call import Call
+from otel_atm.testing.provider.framing import SSE, Event, Framing
 from otel_atm.testing.provider.problem import Problem
-from otel_atm.testing.provider.sse import Event
 from otel_atm.testing.provider.tokens import Tokens
+from otel_atm.testing.provider.url import Url
 
 Fields = Mapping[str, type | tuple[type, ...]]
 """Names of fields and the JSON types they may have."""
@@ -26,8 +27,9 @@ Fields = Mapping[str, type | tuple[type, ...]]
 class Turn:
     """One answer to be put into a wire format.
 
-    `body` is the request. `says` is the text or the tool call. `tokens` is what it costs and
-    `tells` whether the answer may carry them. `id` is 32 hex digits, `created` Unix seconds.
+    `body` is the request, which arrived at `url`. `says` is the text or the tool call. `tokens` is
+    what it costs and `tells` whether the answer may carry them. `id` is 32 hex digits, `created`
+    Unix seconds.
     """
 
     body: Body
@@ -35,6 +37,7 @@ class Turn:
     says: str | Call
     tokens: Tokens
     tells: bool
+    url: Url = field(default_factory=lambda: Url("/"))
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time()))
 
@@ -42,8 +45,8 @@ class Turn:
 class Dialect(ABC):
     """One endpoint: how to read its requests and how to write its answers."""
 
-    path: ClassVar[str]
-    """The URL path."""
+    paths: ClassVar[Sequence[str]]
+    """The URL paths, as Starlette has them; a part named `{model}` is the model."""
 
     needs: ClassVar[Fields]
     """The fields without which a request is refused."""
@@ -55,34 +58,46 @@ class Dialect(ABC):
     """The fields that limit the output tokens; the first one given counts."""
 
     streams: ClassVar[bool] = True
-    """Whether the endpoint can answer with server-sent events."""
+    """Whether the endpoint can answer with a stream."""
 
     usual: ClassVar[Tokens]
     """The usage of an answer unless the server is told otherwise."""
 
-    def read(self, raw: bytes) -> Body:
+    def read(self, raw: bytes, url: Url) -> Body:
         """The request in `raw`; `Problem` when the provider would refuse it."""
+        body = {**url.named, **self._json(raw)}
+        for name, kinds in self.needs.items():
+            if not isinstance(body.get(name), kinds) or not body[name]:
+                raise self.lacks(name)
+        return body
+
+    def _json(self, raw: bytes) -> Body:
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             raise self.unreadable() from None
         if not isinstance(body, dict):
             raise self.unreadable()
-        for name, kinds in self.needs.items():
-            if not isinstance(body.get(name), kinds) or not body[name]:
-                raise self.lacks(name)
         return body
 
-    def asked(self, body: Body) -> Asked:
+    def asked(self, body: Body, url: Url) -> Asked:
         """The facts of the request."""
-        limits = (body[name] for name in self.limits if isinstance(body.get(name), int))
         return Asked(
-            path=self.path,
+            path=url.path,
             model=body["model"],
-            stream=self.streams and body.get("stream") is True,
+            stream=self.streams and self.wants_stream(body),
             characters=sum(characters(body.get(name)) for name in self.prompts),
-            max_output_tokens=next(limits, None),
+            max_output_tokens=self.limit(body),
         )
+
+    def wants_stream(self, body: Body) -> bool:
+        """Whether the request wants its answer as a stream."""
+        return body.get("stream") is True
+
+    def limit(self, body: Body) -> int | None:
+        """The most output tokens that the request allows; None when it sets no limit."""
+        limits = (body[name] for name in self.limits if isinstance(body.get(name), int))
+        return next(limits, None)
 
     def fit(self, tokens: Tokens) -> Tokens:
         """The part of `tokens` that this endpoint has fields for."""
@@ -109,8 +124,12 @@ class Dialect(ABC):
         """The whole answer."""
 
     def events(self, turn: Turn) -> Iterator[Event]:
-        """The answer as server-sent events."""
-        raise NotImplementedError(f"{self.path} does not stream: {turn.id}")
+        """The answer as events of a stream."""
+        raise NotImplementedError(f"{turn.asked.path} does not stream: {turn.id}")
+
+    def framing(self, turn: Turn) -> Framing:  # noqa: ARG002
+        """How these events look on the wire."""
+        return SSE
 
     @abstractmethod
     def refusal(self, problem: Problem) -> Json:

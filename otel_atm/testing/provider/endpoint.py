@@ -20,6 +20,7 @@ from otel_atm.testing.provider.reported import Receipt, Record
 from otel_atm.testing.provider.schema import sample
 from otel_atm.testing.provider.sse import gone_within
 from otel_atm.testing.provider.tokens import Spending, Tokens
+from otel_atm.testing.provider.url import Url
 from otel_atm.testing.provider.words import sentence
 
 
@@ -36,7 +37,7 @@ class Desk:
 
 
 class Endpoint:
-    """The ASGI application behind one URL path."""
+    """The ASGI application behind the URL paths of a dialect."""
 
     def __init__(self, dialect: Dialect, desk: Desk) -> None:
         self._dialect = dialect
@@ -45,18 +46,20 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and leave one line in the record whatever happens."""
         lot = self._desk.switch.take()
-        receipt = self._desk.record.arrive(self._dialect.path)
+        request = Request(scope, receive)
+        url = Url(request.url.path, request.path_params, request.query_params)
+        receipt = self._desk.record.arrive(url.path)
         try:
-            raw = await Request(scope, receive).body()
-            response = self._response(raw, lot, receipt)
+            raw = await request.body()
+            response = self._response(raw, url, lot, receipt)
             if not await gone_within(receive, lot.faults.delay_s):
                 await response(scope, receive, send)
         finally:
             receipt.settle()
 
-    def _response(self, raw: bytes, lot: Lot, receipt: Receipt) -> Response:
+    def _response(self, raw: bytes, url: Url, lot: Lot, receipt: Receipt) -> Response:
         try:
-            turn = self._turn(raw, lot, receipt)
+            turn = self._turn(raw, url, lot, receipt)
         except Problem as problem:
             receipt.status = problem.status
             body = self._dialect.refusal(problem)
@@ -64,18 +67,20 @@ class Endpoint:
         receipt.status = 200
         receipt.tokens = turn.tokens
         if turn.asked.stream:
-            return streamed(self._dialect.events(turn), receipt, lot.faults)
+            events, framing = self._dialect.events(turn), self._dialect.framing(turn)
+            return streamed(events, framing, receipt, lot.faults)
         return plain(self._dialect.answer(turn), receipt, lot.faults, told=turn.tells)
 
-    def _turn(self, raw: bytes, lot: Lot, receipt: Receipt) -> Turn:
-        body = self._dialect.read(raw)
-        asked = self._dialect.asked(body)
+    def _turn(self, raw: bytes, url: Url, lot: Lot, receipt: Receipt) -> Turn:
+        body = self._dialect.read(raw, url)
+        asked = self._dialect.asked(body, url)
         receipt.model, receipt.stream = asked.model, asked.stream
         if lot.status is not None:
             raise Problem(lot.status, lot.faults.error_text)
         tokens = self._dialect.fit(self._tokens(asked))
         return Turn(
             body=body,
+            url=url,
             asked=asked,
             says=self._says(body, tokens, lot.faults.tool_rounds),
             tokens=tokens,

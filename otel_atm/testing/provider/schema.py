@@ -43,6 +43,7 @@ def _of_type(schema: Schema, root: Schema) -> Any:
     kind = schema.get("type", "object")
     if isinstance(kind, list):
         kind = kind[0]
+    kind = str(kind).lower()  # Gemini has them in capitals
     if kind == "object":
         properties = schema.get("properties", {})
         return {name: _sample(inner, root) for name, inner in properties.items()}

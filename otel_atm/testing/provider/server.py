@@ -10,6 +10,7 @@ from typing import Any, Self
 from otel_atm.testing.provider.app import application
 from otel_atm.testing.provider.endpoint import Desk
 from otel_atm.testing.provider.faults import Faults, FaultSwitch
+from otel_atm.testing.provider.mistral import PREFIX
 from otel_atm.testing.provider.reported import Record, Reported
 from otel_atm.testing.provider.running import Running
 from otel_atm.testing.provider.tokens import Spending, Tokens
@@ -21,10 +22,10 @@ class ProviderServer:
     """A local LLM provider; it serves inside of its `with` block.
 
     `usage` is the `Tokens` of every answer or a function that tells them from the `Asked`; None
-    for 11 input tokens, 4 of them from the cache, and 7 output tokens. Of these, OpenAI answers
-    with 3 for reasoning and Anthropic with 2 input tokens written to the cache. A function that
-    raises makes a status 500. `port` is a TCP port on 127.0.0.1, 0 for a free one. `faults` are in
-    force from the start.
+    for 11 input tokens, 4 of them from the cache, and 7 output tokens. Of these, OpenAI and Gemini
+    answer with 3 for reasoning and Anthropic with 2 input tokens written to the cache; what a
+    provider has no field for, it leaves out. A function that raises makes a status 500. `port` is
+    a TCP port on 127.0.0.1, 0 for a free one. `faults` are in force from the start.
     """
 
     def __init__(
@@ -65,6 +66,31 @@ class ProviderServer:
     @property
     def anthropic_url(self) -> str:
         """The `base_url` of Anthropic clients."""
+        return self.url
+
+    @property
+    def gemini_url(self) -> str:
+        """The `base_url` in the `http_options` of Google's clients, for Vertex AI too."""
+        return self.url
+
+    @property
+    def cohere_url(self) -> str:
+        """The `base_url` of Cohere clients."""
+        return self.url
+
+    @property
+    def ollama_url(self) -> str:
+        """The `host` of Ollama clients."""
+        return self.url
+
+    @property
+    def mistral_url(self) -> str:
+        """The `server_url` of Mistral clients."""
+        return f"{self.url}{PREFIX}"
+
+    @property
+    def azure_url(self) -> str:
+        """The `azure_endpoint` of OpenAI's clients for Azure."""
         return self.url
 
     @property

@@ -1,4 +1,4 @@
-"""Server-sent events, and connections that end in the middle of them."""
+"""Events of a stream, and connections that end in the middle of them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from otel_atm.testing.provider.body import Json
+from otel_atm.testing.provider.framing import SSE, Event, Framing
 from otel_atm.testing.provider.reported import Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event: JSON `data`, or text to be sent as it is.
-
-    `name` is its SSE event type, None for none. `tells` marks the event that carries the final
-    usage.
-    """
-
-    data: Json | str
-    name: str | None = None
-    tells: bool = False
-
-    def encode(self) -> bytes:
-        """The bytes on the wire."""
-        data = self.data.encode() if isinstance(self.data, str) else orjson.dumps(self.data)
-        name = f"event: {self.name}\n".encode() if self.name else b""
-        return b"%sdata: %s\n\n" % (name, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +24,13 @@ class Pace:
 class EventStream(Response):
     """A streamed answer that settles its receipt as it goes."""
 
-    media_type = "text/event-stream"
-
-    def __init__(self, events: Iterable[Event], receipt: Receipt, pace: Pace) -> None:
-        super().__init__()
+    def __init__(
+        self, events: Iterable[Event], receipt: Receipt, pace: Pace, framing: Framing = SSE
+    ) -> None:
+        super().__init__(media_type=framing.media_type)
         del self.headers["content-length"]
         self._events = list(events)
+        self._frames = framing.frames(self._events)
         self._receipt = receipt
         self._pace = pace
 
@@ -57,11 +38,12 @@ class EventStream(Response):
         """Send the events; leave the response unfinished if it is to be dropped."""
         headers = self.raw_headers
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        for event in self._events[: self._pace.drop_after]:
+        pairs = list(zip(self._events, self._frames, strict=True))
+        for event, frame in pairs[: self._pace.drop_after]:
             if await gone_within(receive, self._pace.delay_s):
                 return
             self._settle_at(event)
-            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
         if self._pace.drop_after is None:
             await send({"type": "http.response.body", "body": b""})
 

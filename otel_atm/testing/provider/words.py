@@ -1,4 +1,4 @@
-"""The made-up but always equal text of answers."""
+"""The made-up but always equal texts and vectors of answers."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def pieces(text: str, count: int = 4) -> list[str]:
     words = re.findall(r"\S+\s*", text)
     size = -(-len(words) // count)
     return ["".join(words[start : start + size]) for start in range(0, len(words), size or 1)]
+
+
+def vector(dimensions: int, index: int) -> list[float]:
+    """The embedding of a text, told apart by its `index` among those of a request."""
+    return [1.0 / (1 + index + place) for place in range(dimensions)]

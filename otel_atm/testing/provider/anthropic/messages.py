@@ -17,15 +17,15 @@ from otel_atm.testing.provider.anthropic.shapes import (
 from otel_atm.testing.provider.body import Body, Json, branch, items
 from otel_atm.testing.provider.call import Call, call_of
 from otel_atm.testing.provider.dialect import Dialect, Fields, Turn
+from otel_atm.testing.provider.framing import Event
 from otel_atm.testing.provider.problem import Problem
-from otel_atm.testing.provider.sse import Event
 from otel_atm.testing.provider.tokens import Tokens
 
 
 class Messages(Dialect):
     """Messages; a stream tells the input in its first event and the output in its last but one."""
 
-    path = "/v1/messages"
+    paths = ("/v1/messages",)
     needs: ClassVar[Fields] = {
         "model": str,
         "messages": list,

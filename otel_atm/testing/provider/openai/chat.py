@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from otel_atm.testing.provider.body import Body, Json, branch, items
 from otel_atm.testing.provider.call import Call, call_of
 from otel_atm.testing.provider.dialect import Fields, Turn
-from otel_atm.testing.provider.openai.dialect import OpenAI
-from otel_atm.testing.provider.sse import Event
+from otel_atm.testing.provider.framing import Event
+from otel_atm.testing.provider.openai.dialect import OpenAI, at
 from otel_atm.testing.provider.tokens import Tokens
 from otel_atm.testing.provider.words import pieces
 
@@ -17,10 +17,10 @@ from otel_atm.testing.provider.words import pieces
 class ChatCompletions(OpenAI):
     """Chat completions; a stream tells its usage only when `include_usage` asks for it."""
 
-    path = "/v1/chat/completions"
+    paths = at("chat/completions")
     needs: ClassVar[Fields] = {"model": str, "messages": list}
     prompts = ("messages",)
-    limits = ("max_completion_tokens", "max_tokens")
+    limits: ClassVar[Sequence[str]] = ("max_completion_tokens", "max_tokens")
 
     def tells(self, body: Body) -> bool:
         """Plain answers always do."""

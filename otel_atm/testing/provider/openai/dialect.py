@@ -27,6 +27,11 @@ _KINDS = {
 }
 
 
+def at(path: str) -> tuple[str, ...]:
+    """The URL paths of an endpoint: OpenAI's, and the two of Azure."""
+    return f"/v1/{path}", f"/openai/v1/{path}", f"/openai/deployments/{{model}}/{path}"
+
+
 class OpenAI(Dialect):
     """An endpoint of OpenAI."""
 

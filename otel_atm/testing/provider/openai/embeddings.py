@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from otel_atm.testing.provider.body import Body, Json
 from otel_atm.testing.provider.dialect import Fields, Turn
-from otel_atm.testing.provider.openai.dialect import OpenAI
+from otel_atm.testing.provider.openai.dialect import OpenAI, at
 from otel_atm.testing.provider.tokens import Tokens
+from otel_atm.testing.provider.words import vector
 
 _DIMENSIONS = 8
 
@@ -17,7 +18,7 @@ _DIMENSIONS = 8
 class Embeddings(OpenAI):
     """Vectors of 8 numbers, or as many `dimensions` as asked for; they cost input tokens only."""
 
-    path = "/v1/embeddings"
+    paths = at("embeddings")
     needs: ClassVar[Fields] = {"model": str, "input": (str, list)}
     prompts = ("input",)
     streams = False
@@ -48,15 +49,15 @@ def _inputs(body: Body) -> int:
 
 def _embedding(body: Body, index: int) -> Json:
     dimensions = body.get("dimensions") or _DIMENSIONS
-    vector = [1.0 / (1 + index + place) for place in range(dimensions)]
+    numbers = vector(dimensions, index)
     packed = body.get("encoding_format") == "base64"
     return {
         "object": "embedding",
         "index": index,
-        "embedding": _base64(vector) if packed else vector,
+        "embedding": _base64(numbers) if packed else numbers,
     }
 
 
-def _base64(vector: list[float]) -> str:
+def _base64(numbers: list[float]) -> str:
     """Little-endian 32-bit floats."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 from otel_atm.testing.provider.body import Body, Json, branch, items
 from otel_atm.testing.provider.call import Call, call_of
 from otel_atm.testing.provider.dialect import Fields, Turn
-from otel_atm.testing.provider.openai.dialect import OpenAI
+from otel_atm.testing.provider.framing import Event
+from otel_atm.testing.provider.openai.dialect import OpenAI, at
 from otel_atm.testing.provider.openai.output import finished, item_events
-from otel_atm.testing.provider.sse import Event
 from otel_atm.testing.provider.tokens import Tokens
 
 
 class Responses(OpenAI):
     """Responses; their streams always tell the usage."""
 
-    path = "/v1/responses"
+    paths = (*at("responses"), "/openai/responses")
     needs: ClassVar[Fields] = {"model": str, "input": (str, list)}
     prompts = ("instructions", "input")
     limits = ("max_output_tokens",)
