@@ -19,6 +19,7 @@ from otel_atm import Scope, TokenQuotaExceeded, UsageEvent
 from otel_atm.budget import read_budgets
 from otel_atm.gate import Call, Gate, Kind
 from otel_atm.gate import storm as storm_module
+from otel_atm.gate.refusal import stopped
 from otel_atm.ledger import MemoryLedger
 from otel_atm.testing import ManualClock
 
@@ -49,10 +50,9 @@ class Refusing:
         model: str = "gpt-5.1",
         trace_id: int = 7,
         span_id: int = 8,
-        most_output: int | None = None,
     ) -> Call:
         plan = self.gate.plan(Kind(Scope(user=user), "openai", model, "chat"))
-        call = self.gate.begin(plan, "span", "openai", None, trace_id, span_id, most_output)
+        call = self.gate.begin(plan, "span", "openai", None, trace_id, span_id)
         assert call.refusal is not None
         return call
 
@@ -166,16 +166,13 @@ def test_payers_models_and_budgets_have_rows_of_their_own(refusing: Refusing) ->
     assert found == [(*kind, calls) for calls in (1, 2) for kind in kinds]
 
 
-def test_of_different_amounts_the_row_has_the_largest(clock: ManualClock) -> None:
-    refusing = Refusing(clock, "1 output tokens / day")
+def test_of_different_amounts_the_row_has_the_largest(refusing: Refusing) -> None:
     plan = refusing.gate.plan(Kind(Scope(user="ann"), "openai", "gpt-5.1", "chat"))
-    refusing.gate.settle(refusing.gate.begin(plan, "span", "openai"), (1, 1, 0, 0, 0))
-    refusing.rows.clear()
-    for most_output in (5, 3, 400, 20):
-        refusing.refuse(most_output=most_output)
+    for requested in (5, 3, 400, 20):
+        call = refusing.gate.prepare(plan, "admit", "", 0)
+        refusing.gate.refuse(call, stopped(requested, ["operator"]))
     refusing.gate.storm.write_all()
-    found = [(row.calls, dict(row.attributes)["requested"]) for row in refusing.rows]
-    assert found == [(1, 5), (3, 400)]
+    assert [(row.calls, row.attributes["requested"]) for row in refusing.rows] == [(1, 5), (3, 400)]
 
 
 class TestWhatIsKeptBack:
