@@ -138,6 +138,7 @@ class Assembly:
             are_siblings=are_siblings,
             is_followed=is_followed,
         )
+        self._join_backlog()
         self.gate.alerts.replace(None, settings.on_alert)
         self.gate.stop("file", stopped=settings.stopped)
         self._metrics = Metrics(self.gate, self.store, meter_provider)
@@ -159,6 +160,7 @@ class Assembly:
         if settings.store != before.store:
             old, self.store = self.store, read_store(settings.store, self.gate.trouble)
             self._metrics.store = self.store
+            self._join_backlog()
         else:
             old = None
         self.settings = settings
@@ -245,6 +247,10 @@ class Assembly:
             return
         self._apply()
         logger.info("otel-atm: %s was changed: %d budgets", path, len(self.settings.budgets))
+
+    def _join_backlog(self) -> None:
+        if self.store is not None:
+            self.store.backlog.join(self.gate.storm)
 
     def _sinks(self) -> list[Any]:
         return [self.store.append] if self.store is not None else []

@@ -66,6 +66,8 @@ class StoreError(AtmError):
 class TokenQuotaExceeded(AtmError):  # noqa: N818 - the name is the product's
     """A call was refused by a budget before it was sent; it used nothing.
 
+    Its sentence is made when it is read (`str`): a loop of refused calls does not pay for it.
+
     Attributes:
         budget: the budget that decided: its name, else its canonical text. Of several that
             refuse, the one that resets last.
@@ -100,9 +102,9 @@ class TokenQuotaExceeded(AtmError):  # noqa: N818 - the name is the product's
         self.budget, self.scope, self.unit, self.window = budget, dict(scope), unit, window
         self.requested, self.used, self.held, self.limit = requested, used, held, limit
         self.resets_at, self.retry_after_s, self.reason = resets_at, retry_after_s, reason
-        super().__init__(self._sentence())
+        super().__init__()
 
-    def _sentence(self) -> str:
+    def __str__(self) -> str:
         who = " ".join(f"{key}={value!r}" for key, value in self.scope.items()) or "this call"
         if self.reason is not None:
             return f"{who} was refused: {self.reason} [budget: {self.budget}]"
@@ -115,6 +117,9 @@ class TokenQuotaExceeded(AtmError):  # noqa: N818 - the name is the product's
             f"{retry} [budget: {self.budget}]"
         )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.__dict__.copy())
 
@@ -123,7 +128,6 @@ def _rebuild(kind: type[TokenQuotaExceeded], facts: dict[str, object]) -> TokenQ
     """Unpickle: exceptions with keyword-only arguments cannot do it by themselves."""
     error = kind.__new__(kind)
     error.__dict__.update(facts)
-    error.args = (error._sentence(),)
     return error
 
 

@@ -21,6 +21,8 @@ from otel_atm.gate.oversight import Oversight
 from otel_atm.gate.plan import Kind, Plan, compatible
 from otel_atm.gate.planner import Planner
 from otel_atm.gate.recent import Recent
+from otel_atm.gate.seldom import Seldom
+from otel_atm.gate.storm import Storm
 from otel_atm.gate.tally import BATCH, Tally
 from otel_atm.gate.totals import Totals
 from otel_atm.gate.unsent import Unsent
@@ -28,7 +30,7 @@ from otel_atm.gate.waiting import Waiters
 from otel_atm.ledger import Amounts, Claim, Hold, Ledger, LooseHold, Shortage
 from otel_atm.price import Tokens
 from otel_atm.pricing import Prices
-from otel_atm.trouble import Trouble, logger
+from otel_atm.trouble import Trouble
 from otel_atm.window import SECOND_NS
 
 #: Takes a finished call; it must not keep it, and may ask it for `event()`.
@@ -96,9 +98,10 @@ class Gate:
         self.recent, self.unsent = Recent(), Unsent()
         self.coverage = Coverage(is_followed)
         self._finished, self._waiting = self.recent.new, self.tally.waiting
+        self.storm = Storm(self.totals, self._emit, clock)
         self._ttl_ns = int(ttl_s * SECOND_NS)
         self._ids = EventIds()
-        self._warned: set[str] = set()  # emitters that cannot refuse; there are few
+        self._seldom = Seldom()
         self._next_sweep_ns = 0
         self._stopped: dict[str, bool] = {}
         self.stopped = False
@@ -117,6 +120,7 @@ class Gate:
 
         What was spent stays with the identity of a budget, also when its limit changes.
         """
+        self.storm.write_all()  # to the sinks of before
         self._sinks = tuple(sinks)
         budgets = tuple(budgets)
         self.ledger.use(budgets)
@@ -377,17 +381,10 @@ class Gate:
         return call
 
     def refuse(self, call: Call, refusal: TokenQuotaExceeded) -> Call:
-        """Write the row of a call that is not let in."""
+        """Write the row of a call that is not let in, or one for many; see `Storm`."""
         call.refusal, call.open = refusal, False
-        call.outcome = Outcome(
-            "error",
-            TokenQuotaExceeded.__name__,
-            decision="refused",
-            budget=refusal.budget,
-            requested=refusal.requested,
-            attempts=0,
-        )
-        self._finish(call)
+        if not self.storm.takes(call, refusal):
+            self._finish(call)
         if self.guarded:  # a guard that refuses it again writes no second row
             _latest.set(call)
         return call
@@ -419,6 +416,8 @@ class Gate:
                     self._lose(call)
                 except Exception as error:  # noqa: BLE001 - nobody else's call may suffer from it
                     self.trouble.note("expire", error)
+        if everything:
+            self.storm.write_all()
 
     def after_fork(self) -> None:
         """In a forked child: what is in flight belongs to the parent, and totals start at zero."""
@@ -426,6 +425,8 @@ class Gate:
         self.tally.forget()
         self.recent.forget()
         self.unsent.clear()
+        self.storm.forget()
+        self._seldom = Seldom()
         self.renew_generation()
         self._ids.renew()
         self.totals.renew()
@@ -508,15 +509,12 @@ class Gate:
         latest = _latest.get()
         if latest is not None and latest.refusal is not None:
             call.after = latest
-        emitter = call.emitters[0]
-        if emitter not in self._warned and not self.guarded:
-            self._warned.add(emitter)
-            logger.warning(
+        if not self.guarded:
+            message = (
                 "otel-atm: budget %s is used up, but %s passes over refusals: "
-                "its calls are let through and metered",
-                budget,
-                emitter,
+                "its calls are let through and metered"
             )
+            self._seldom.warn(budget, call.opened_ns, message, budget, call.emitters[0])
         self.keep(call)
 
     def _lose(self, call: Call) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from otel_atm.budget import Budget
 from otel_atm.errors import TokenQuotaExceeded
@@ -136,6 +137,7 @@ def payer_of(key: Key) -> dict[str, str]:
     return {name: value for name, value in named if value}
 
 
+@lru_cache(maxsize=1_024)  # windows are few, refusals may be many
 def ends_at(end_ns: int) -> datetime | None:
     """The end of a window; None for one without."""
     return None if end_ns >= FOREVER_NS else instant(end_ns)

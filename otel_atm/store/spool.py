@@ -32,6 +32,7 @@ from weakref import WeakSet
 import orjson
 
 from otel_atm.gate import PLAIN, Call, Outcome, Plan
+from otel_atm.store.backlog import Backlog
 from otel_atm.store.lock import let_go, open_locked
 from otel_atm.trouble import Trouble
 
@@ -53,6 +54,7 @@ def seal_own(folder: Path) -> None:
     """Seal the segments that this process is writing in `folder`, so that they can be read."""
     for spool in list(_spools):
         if spool.folder == folder:
+            spool.backlog.write_all()
             spool.seal()
 
 
@@ -88,12 +90,15 @@ class Spool:
         folder: of all segments; made, for the owner alone, when the first event comes.
         trouble: counts the events that could not be written.
         on_open: called when a segment is begun, under no lock.
+
+    Attributes:
+        backlog: of events that somebody keeps back; they are written before others read.
     """
 
     def __init__(
         self, folder: Path, trouble: Trouble, on_open: Callable[[], None] | None = None
     ) -> None:
-        self.folder = folder
+        self.folder, self.backlog = folder, Backlog(trouble)
         self._trouble, self._on_open = trouble, on_open
         self._lock = threading.RLock()
         self._segment: _Segment | None = None

@@ -10,12 +10,13 @@ from typing import Final
 
 from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Call
+from otel_atm.store.backlog import LONGEST_S
 from otel_atm.store.drain import drain, spooled_bytes
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import Spool
 from otel_atm.trouble import Trouble
 
-_INTERVAL_S: Final = 1.0
+_INTERVAL_S: Final = LONGEST_S
 #: A drain may take this part of the time at most: a slow disk makes it run less often.
 _SHARE: Final = 0.1
 _LONGEST_S: Final = 10.0
@@ -27,12 +28,16 @@ class Store:
     Args:
         path: of the DuckDB file; it and its folder are made when the first event comes.
         trouble: counts what fails.
+
+    Attributes:
+        backlog: of events that somebody keeps back; see `otel_atm.store.backlog`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, trouble: Trouble | None = None) -> None:
         self.paths = StorePaths.of(path)
         self._trouble = trouble or Trouble()
         self._spool = Spool(self.paths.spool, self._trouble, on_open=self._start)
+        self.backlog = self._spool.backlog
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._drained_at = time.monotonic()
@@ -49,6 +54,10 @@ class Store:
         Returns:
             False if that failed or took too long, or if events were lost since the last time.
         """
+        self.backlog.write_all()
+        return self._drain(timeout_s)
+
+    def _drain(self, timeout_s: float = 30.0) -> bool:
         started, lost = time.monotonic(), sum(self._trouble.dropped.values())
         try:
             self._spool.seal()
@@ -99,9 +108,14 @@ class Store:
         self._thread = thread
 
     def _run(self) -> None:
-        stopping = self._stopping
-        while not stopping.wait(max(_INTERVAL_S, min(self._took_s / _SHARE, _LONGEST_S))):
-            self.flush()
+        stopping, wait_s, drained_at = self._stopping, _INTERVAL_S, time.monotonic()
+        while not stopping.wait(wait_s):
+            wait_s = self.backlog.write_due()
+            rest_s = max(_INTERVAL_S, min(self._took_s / _SHARE, _LONGEST_S))
+            if (left_s := drained_at + rest_s - time.monotonic()) <= 0:
+                self._drain()
+                left_s, drained_at = _INTERVAL_S, time.monotonic()
+            wait_s = min(wait_s, left_s)
 
 
 def read_store(store: str | os.PathLike[str] | Store | None, trouble: Trouble) -> Store | None:
