@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import ATTRIBUTE_LENGTH, MOST_KEYS, TEXT_LENGTH, UsageEvent
@@ -54,7 +54,7 @@ class Call:
     told: Tokens | None = None
     partial: bool = False
     ending: Ending | None = None
-    response_id: Any = None
+    response_id: str | None = None
     tokens: Tokens = NO_TOKENS
     outcome: Outcome = PLAIN
     refusal: TokenQuotaExceeded | None = None

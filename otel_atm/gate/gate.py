@@ -289,6 +289,8 @@ class Gate:
             call.open = False
             self.ledger.settle(call.hold, self._planner.nothing)
             call.hold = ()
+            if self.waiters.waiting:
+                self.waiters.wake()
 
     def amend(self, call: Call, tokens: Tokens) -> TokenQuotaExceeded | None:
         """Hold what these tokens come to in the place of what is held; None if there is room.

@@ -23,8 +23,8 @@ _SLACK_NS: Final = 5_000_000
 _LATE_NS: Final = 5 * SECOND_NS
 
 
-#: What calls are alike in: (input, output) tokens; None: these are estimated.
-_Key = tuple[int, int] | None
+#: What calls are alike in: (input, output) tokens; the id of an answer; None: estimated tokens.
+_Key = tuple[int, int] | str | None
 
 
 class Telling(NamedTuple):
@@ -45,7 +45,7 @@ class Telling(NamedTuple):
     start_ns: int
     end_ns: int
     late: bool = False
-    response_id: object = None
+    response_id: str | None = None
 
 
 class Recent:
@@ -59,9 +59,8 @@ class Recent:
 
     def __init__(self) -> None:
         self.new: deque[Call] = deque(maxlen=_MOST_NEW)
-        self._kept: deque[tuple[_Key, Call]] = deque()  # oldest first
+        self._kept: deque[tuple[tuple[_Key, ...], Call]] = deque()  # oldest first
         self._alike: dict[_Key, dict[str, Call]] = {}  # id → call, oldest first
-        self._answers: dict[object, int] = {}  # id of an answer → how many calls had it
         self._lock = threading.Lock()
 
     def forget(self) -> None:
@@ -69,7 +68,6 @@ class Recent:
         self.new.clear()
         self._kept.clear()
         self._alike.clear()
-        self._answers.clear()
         self._lock = threading.Lock()
 
     def find(self, telling: Telling) -> Call | None:
@@ -79,7 +77,7 @@ class Recent:
         """
         with self._lock:
             self._sort_in()
-            for key in (telling.tokens[:2], None):
+            for key in (telling.tokens[:2], telling.response_id, None):
                 alike = self._alike.get(key, {})
                 for call in islice(reversed(alike.values()), _MOST_ALIKE):
                     if _is_told(call, telling):
@@ -88,11 +86,11 @@ class Recent:
                         return call
         return None
 
-    def has_answer(self, response_id: object) -> bool:
+    def has_answer(self, response_id: str | None) -> bool:
         """Whether a call had this answer."""
         with self._lock:
             self._sort_in()
-            return response_id in self._answers
+            return response_id is not None and response_id in self._alike
 
     def any_of(self, payer: Scope, start_ns: int, end_ns: int) -> bool:
         """Whether a call of this payer began and ended in that time."""
@@ -112,19 +110,21 @@ class Recent:
                 call = new.popleft()
             except IndexError:
                 break
-            key = None if call.outcome.estimated else call.tokens[:2]
-            self._kept.append((key, call))
-            self._alike.setdefault(key, {})[call.id] = call
-            if call.response_id is not None:
-                self._answers[call.response_id] = self._answers.get(call.response_id, 0) + 1
+            keys = _keys(call)
+            self._kept.append((keys, call))
+            for key in keys:
+                self._alike.setdefault(key, {})[call.id] = call
         while len(self._kept) > _MOST_KEPT:
-            key, oldest = self._kept.popleft()
-            del self._alike[key][oldest.id]
-            if not self._alike[key]:
-                del self._alike[key]
-            left = self._answers.pop(oldest.response_id, 1) - 1
-            if left:
-                self._answers[oldest.response_id] = left
+            keys, oldest = self._kept.popleft()
+            for key in keys:
+                del self._alike[key][oldest.id]
+                if not self._alike[key]:
+                    del self._alike[key]
+
+
+def _keys(call: Call) -> tuple[_Key, ...]:
+    used = None if call.outcome.estimated else call.tokens[:2]
+    return (used,) if call.response_id is None else (used, call.response_id)
 
 
 def _is_told(call: Call, telling: Telling) -> bool:
@@ -133,7 +133,7 @@ def _is_told(call: Call, telling: Telling) -> bool:
     if not compatible(call.plan.kind, telling.kind):
         return False
     if telling.response_id and call.response_id:
-        return bool(telling.response_id == call.response_id)
+        return telling.response_id == call.response_id
     within = (
         telling.start_ns - _SLACK_NS <= (call.started_ns or call.opened_ns)
         and call.ended_ns <= telling.end_ns + _SLACK_NS

@@ -21,11 +21,12 @@ class Emitter:
         kind: the attribute that says what a span is.
         operations: value of `kind` → the operation of a call. Other values are not calls: agents
             and workflows, whose usage is the sum of calls beneath them, and tools.
-        scope: an instrumentation scope whose spans have no attributes when they start, so that
-            `names` tells; None for a convention that does without.
+        scope: how the instrumentation scopes begin whose spans have no attributes when they start,
+            so that `names` tells; None for a convention that does without.
         names: how the names of such spans begin → the operation.
         provider, model: attributes to look for, best first.
         input, output, cache_read, cache_write, reasoning: the same, for amounts of tokens.
+        cache_apart: whether `input` leaves out what was read from the cache and written to it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Emitter:
     cache_read: tuple[str, ...] = sc.USAGE_CACHE_READ
     cache_write: tuple[str, ...] = sc.USAGE_CACHE_WRITE
     reasoning: tuple[str, ...] = sc.USAGE_REASONING
+    cache_apart: bool = False
     rare: frozenset[str] = field(init=False)  # what most spans of a call have none of at their end
 
     def __post_init__(self) -> None:
@@ -88,8 +90,24 @@ AGENT_FRAMEWORK: Final = Emitter(
     names={"chat ": "chat", "embeddings ": "embeddings"},
 )
 
+OPENLIT_ANTHROPIC: Final = Emitter(
+    name="OpenLIT, Anthropic",
+    kind=sc.GEN_AI_OPERATION_NAME,
+    operations=_GEN_AI_OPERATIONS,
+    scope="openlit.instrumentation.anthropic",
+    names={"chat ": "chat"},
+    cache_apart=True,
+)
+OPENLIT: Final = Emitter(
+    name="OpenLIT",
+    kind=sc.GEN_AI_OPERATION_NAME,
+    operations=_GEN_AI_OPERATIONS,
+    scope="openlit.instrumentation.",
+    names={"chat ": "chat", "embeddings ": "embeddings"},
+)
+
 #: In the order in which they are asked.
-EMITTERS: Final = (GEN_AI, OPEN_INFERENCE, AGENT_FRAMEWORK)
+EMITTERS: Final = (GEN_AI, OPEN_INFERENCE, AGENT_FRAMEWORK, OPENLIT_ANTHROPIC, OPENLIT)
 
 #: How the scopes of instrumentations begin that are built on opentelemetry-util-genai: they say
 #: `gen_ai.request.stream` once the answer has begun, and finish reasons once it is whole.
@@ -158,10 +176,9 @@ def is_followed(scope: str) -> bool:
     return scope.startswith(FOLLOWED)
 
 
-#: The attributes that say what a span is, and the scopes whose spans tell by their names: a span
-#: with neither is no call.
+#: The attributes that say what a span is: one that has none of them is no call, but for those of
+#: the scopes whose spans tell by their names.
 KINDS: Final = frozenset(emitter.kind for emitter in EMITTERS)
-NAMED: Final = frozenset(emitter.scope for emitter in EMITTERS if emitter.scope is not None)
 
 # (attribute, its value → what the span is), for the loop of every span start
 _BY_KIND: Final = tuple(
@@ -169,12 +186,27 @@ _BY_KIND: Final = tuple(
     for emitter in EMITTERS
     if emitter.scope is None
 )
-# instrumentation scope → [(how a name begins, what the span is)]
-_BY_NAME: Final = {
-    emitter.scope: [(start, Recognised(emitter, op)) for start, op in emitter.names.items()]
-    for emitter in EMITTERS
-    if emitter.scope is not None
-}
+
+
+class _Named(dict[str, tuple[tuple[str, Recognised], ...]]):
+    """Instrumentation scope → (how a name begins, what the span is), each found once."""
+
+    def __missing__(self, scope: str) -> tuple[tuple[str, Recognised], ...]:
+        for emitter in EMITTERS:
+            if emitter.scope is not None and scope.startswith(emitter.scope):
+                names = tuple(
+                    (start, Recognised(emitter, op)) for start, op in emitter.names.items()
+                )
+                break
+        else:
+            names = ()
+        if len(self) < _MOST_SCOPES:
+            self[scope] = names
+        return names
+
+
+_MOST_SCOPES: Final = 4_096
+NAMED: Final = _Named()
 
 
 def recognise_sum(attributes: Mapping[str, Any]) -> Recognised | None:
@@ -197,9 +229,13 @@ def recognise(attributes: Mapping[str, Any], scope: str, name: str) -> Recognise
     for key, calls in _BY_KIND:
         kind = attributes.get(key)
         if kind is not None:
-            return calls.get(kind) if isinstance(kind, str) else None
-    if scope in _BY_NAME:
-        for start, recognised in _BY_NAME[scope]:
-            if name.startswith(start):
-                return recognised
+            known = calls.get(kind) if isinstance(kind, str) else None
+            return known and (_named(scope, name) or known)
+    return _named(scope, name)
+
+
+def _named(scope: str, name: str) -> Recognised | None:
+    for start, recognised in NAMED[scope]:
+        if name.startswith(start):
+            return recognised
     return None

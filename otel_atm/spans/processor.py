@@ -33,6 +33,7 @@ from otel_atm.spans.sdk import best_access
 from otel_atm.usage import MOST_TOKENS
 
 _SOURCE: Final = "span"
+_RESPONSE_ID: Final = (GEN_AI_RESPONSE_ID,)
 #: An emitter whose calls guards see, and that tells of one that they did not see, has it from a
 #: cache if it took less than this.
 _CACHED_NS: Final = 50_000_000
@@ -71,7 +72,7 @@ class GateProcessor(SpanProcessor):
             spans = self._spans
             found = spans.get(parent_id)
             above = found and found[0]
-            if KINDS.isdisjoint(attributes) and scope_name not in NAMED:
+            if KINDS.isdisjoint(attributes) and not NAMED[scope_name]:
                 if above is not None:  # so that a span below this one still finds what is above
                     self._remember(span_id, above, None)
                 return
@@ -239,7 +240,7 @@ class GateProcessor(SpanProcessor):
         tokens = read_tokens(emitter, attributes)
         if tokens is not None:
             if call.told is None:
-                call.told, call.response_id = tokens, attributes.get(GEN_AI_RESPONSE_ID)
+                call.told, call.response_id = tokens, read_text(attributes, _RESPONSE_ID)
                 call.partial = call.plan.kind.operation != "embeddings" and is_partial(
                     attributes, emitter, scope, failed=failed
                 )
@@ -273,7 +274,7 @@ class GateProcessor(SpanProcessor):
             self._gate.coverage.see(telling.emitter, telling.kind.model)
         return call
 
-    def _is_cached(self, telling: Telling, response_id: object) -> bool:
+    def _is_cached(self, telling: Telling, response_id: str | None) -> bool:
         """Whether an answer comes from a cache of the framework's.
 
         An emitter whose calls guards see tells of one that they did not see.
@@ -281,7 +282,7 @@ class GateProcessor(SpanProcessor):
         gate, emitter = self._gate, telling.emitter
         if gate.coverage.has_seen(emitter, telling.kind.model):
             short = telling.end_ns - telling.start_ns < _CACHED_NS
-            return short or (response_id is not None and gate.recent.has_answer(response_id))
+            return short or gate.recent.has_answer(response_id)
         gate.coverage.miss(emitter)
         return False
 
@@ -307,7 +308,7 @@ class GateProcessor(SpanProcessor):
 
     def _is_another(self, call: Call, attributes: Mapping[str, Any]) -> bool:
         """Whether a span that was linked by its context tells of another answer."""
-        response_id = attributes.get(GEN_AI_RESPONSE_ID)
+        response_id = read_text(attributes, _RESPONSE_ID)
         return bool(response_id and call.response_id and response_id != call.response_id)
 
     def _part(
@@ -346,7 +347,7 @@ class GateProcessor(SpanProcessor):
         times = span.start_time or 0, span.end_time or 0
         if is_sum and gate.recent.any_of(plan.kind.scope, *times):
             return
-        response_id = attributes.get(GEN_AI_RESPONSE_ID)
+        response_id = read_text(attributes, _RESPONSE_ID)
         telling = Telling(plan.kind, name, tokens, *times, is_late(name), response_id)
         told = self._find(telling)
         if told is not None:

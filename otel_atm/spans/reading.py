@@ -23,7 +23,7 @@ def read_tokens(emitter: Emitter, attributes: Mapping[str, Any]) -> Tokens | Non
     cache_read = _count(attributes, emitter.cache_read)
     cache_write = _count(attributes, emitter.cache_write)
     reasoning = _count(attributes, emitter.reasoning)
-    if total_input < cache_read + cache_write:
+    if emitter.cache_apart or total_input < cache_read + cache_write:
         total_input += cache_read + cache_write
     if total_output < reasoning:
         total_output += reasoning

@@ -44,8 +44,9 @@ _64_BITS: Final = (1 << 64) - 1
 _dumps_row: Final = orjson.dumps
 _NEWLINE: Final = orjson.OPT_APPEND_NEWLINE
 
-# What makes two calls share a head: a plan, with the outcome unless it is the plain one.
-_HeadKey = Plan | tuple[Plan, Outcome]
+# What makes two calls share a head: a plan, an outcome and a door; of most calls, but a plan.
+_HeadKey = Plan | tuple[Plan, Outcome, str]
+_MOSTLY: Final = "span"
 
 _spools: WeakSet[Spool] = WeakSet()
 
@@ -107,7 +108,9 @@ class Spool:
 
     def append(self, call: Call) -> None:
         """Write the row of a call. When this returns, it survives the death of the process."""
-        key = call.plan if call.outcome is PLAIN else (call.plan, call.outcome)
+        key: _HeadKey = call.plan
+        if call.outcome is not PLAIN or call.source != _MOSTLY:
+            key = call.plan, call.outcome, call.source
         try:
             self._lock.acquire()  # `with` takes twice as long
             try:

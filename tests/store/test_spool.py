@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from otel_atm.gate import Kind
+from otel_atm.scope import Scope
 from otel_atm.store import spool as spool_module
 from otel_atm.store.drain import drain
 from otel_atm.store.spool import seal_own
@@ -138,6 +140,18 @@ class TestWrites:
         for _ in range(5):
             writer.call(user="somebody-special")
         assert writer.segment().read_bytes().count(b"somebody-special") == 1
+
+    def test_the_door_is_written_with_who_paid(self, writer: Writer) -> None:
+        plan = writer.gate.plan(Kind(Scope(), "openai", "gpt-5.1", "chat"))
+        for source in ("span", "guard", "admit", "guard"):
+            writer.gate.settle(writer.gate.charge(plan, source, ""), (11, 7, 0, 0, 0))
+        writer.drain()
+        assert [row["source"] for row in rows_of(writer.paths.database)] == [
+            "span",
+            "guard",
+            "admit",
+            "guard",
+        ]
 
     def test_each_segment_stands_for_itself(self, writer: Writer) -> None:
         for _ in range(3):
