@@ -74,6 +74,19 @@ def _whole(module: ModuleType) -> ModuleType:
     return module
 
 
+def guarded() -> frozenset[str]:
+    """What guards stand on now: ``module.Class.method`` of each."""
+    with _lock:
+        return frozenset(
+            f"{owner.__module__}.{owner.__qualname__}.{name}" for owner, name, _ in _wrapped
+        )
+
+
+def seams() -> frozenset[str]:
+    """The modules that can be guarded, whether they are loaded or not."""
+    return frozenset(_SEAMS)
+
+
 def _guard(module: ModuleType) -> None:
     with _lock:
         if _door is None:
