@@ -86,7 +86,7 @@ def _unwritable(path: Path) -> str | None:
     """Why a file, and what lies beside it, cannot be written; None if it can."""
     folder = path.parent
     if not folder.is_dir():
-        folder_above = next(above for above in folder.parents if above.exists())
+        folder_above = next(above for above in (folder, *folder.parents) if above.exists())
         if folder_above.is_dir() and os.access(folder_above, os.W_OK | os.X_OK):
             return None  # it is made when it is first needed
         return f"the folder {folder} is not there, and cannot be made"

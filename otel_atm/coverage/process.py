@@ -8,7 +8,7 @@ from typing import Any, Final
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
 
 from otel_atm.coverage.diagnosis import Finding, State
 from otel_atm.coverage.scene import (
@@ -93,16 +93,20 @@ def _order(processor: SpanProcessor, provider: TracerProvider) -> Finding:
 
 
 def _sampler(provider: TracerProvider, *, guards: bool) -> Finding:
-    said = provider.sampler.get_description()
-    if said == ALWAYS_ON.get_description():
+    said = _description(provider.sampler)
+    if said == _description(ALWAYS_ON):
         return Finding("process", "sampler", "fine", "every call is sampled")
     if is_wrapped(provider):
         return Finding("process", "sampler", "fine", "calls that it drops are seen all the same")
     if guards:
         why = "calls that it drops are refused and counted by guards"
         return Finding("process", "sampler", "fine", why)
-    if said == DEFAULT_ON.get_description():
+    if said == _description(DEFAULT_ON):
         why = "calls are sampled, but in traces that whoever calls this process has dropped"
         return Finding("process", "sampler", "fine", why)
     do = "turn guards on: init(guards=True)"
     return Finding("process", "sampler", "unseen", f"calls that {said} drops are not seen", do)
+
+
+def _description(sampler: Sampler) -> str:
+    return sampler.get_description()

@@ -133,7 +133,9 @@ def _named() -> list[str]:
 def _version(name: str, path: list[str]) -> str | None:
     """None: it is not installed. Metadata may lack what it must have."""
     for distribution in metadata.distributions(name=name, path=path):
-        return distribution.metadata.get("Version") or UNKNOWN
+        if "Version" in distribution.metadata:
+            return distribution.version
+        return UNKNOWN
     return None
 
 

@@ -21,7 +21,8 @@ _GUARDS: Final = "turn guards on: init(guards=True)"
 def settings(scene: Scene) -> Iterator[Finding]:
     """What is set so that it matters."""
     yield from _disabled(scene)
-    yield from _sampler(scene)
+    if scene.loaded is None:  # a process has a sampler that can be asked
+        yield from _sampler(scene)
     yield from _limit(scene)
     yield from _twice(scene)
 
