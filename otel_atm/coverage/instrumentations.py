@@ -128,10 +128,15 @@ INSTRUMENTATIONS: Final = (
             ("anthropic", "AnthropicInstrumentor", ("anthropic",)),
             ("langchain", "LangChainInstrumentor", ()),
             ("openai-agents", "OpenAIAgentsInstrumentor", ()),
+            ("groq", "GroqInstrumentor", ("groq",)),
+            ("mistralai", "MistralAIInstrumentor", ("mistralai",)),
         )
     ),
     Instrumentation(
-        "openlit", "openlit.instrumentation.openai:OpenAIInstrumentor", "metered", _LATE,
+        "openlit",
+        "openlit.instrumentation.openai:OpenAIInstrumentor",
+        "metered",
+        _LATE,
         clients=("openai", "anthropic"),
     ),
     Instrumentation(
@@ -145,28 +150,26 @@ INSTRUMENTATIONS: Final = (
     ),
     Instrumentation("pydantic-ai-slim", "pydantic_ai.models.instrumented", "enforced"),
     Instrumentation("agent-framework-core", "agent_framework.observability", "enforced"),
-    Instrumentation(
-        "opentelemetry-instrumentation-botocore",
-        f"{_OTEL}.botocore:BotocoreInstrumentor",
-        "metered",
-        _UNTESTED,
-        clients=("boto3",),
+    *(
+        Instrumentation(
+            f"opentelemetry-instrumentation-{name}",
+            f"{_OTEL}.{name}:{instrumentor}",
+            "metered",
+            _UNTESTED,
+            clients=(client,),
+        )
+        for name, instrumentor, client in (
+            ("botocore", "BotocoreInstrumentor", "boto3"),
+            ("bedrock", "BedrockInstrumentor", "boto3"),
+            ("vertexai", "VertexAIInstrumentor", "google-cloud-aiplatform"),
+            ("cohere", "CohereInstrumentor", "cohere"),
+            ("groq", "GroqInstrumentor", "groq"),
+            ("mistralai", "MistralAiInstrumentor", "mistralai"),
+            ("ollama", "OllamaInstrumentor", "ollama"),
+            ("together", "TogetherAiInstrumentor", "together"),
+        )
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-bedrock",
-        f"{_OTEL}.bedrock:BedrockInstrumentor",
-        "metered",
-        _UNTESTED,
-        clients=("boto3",),
-    ),
-    Instrumentation(
-        "opentelemetry-instrumentation-vertexai",
-        f"{_OTEL}.vertexai:VertexAIInstrumentor",
-        "metered",
-        _UNTESTED,
-        clients=("google-cloud-aiplatform",),
-    ),
-)  # fmt: skip
+)
 
 #: The spans that the Anthropic client makes by itself, from 2 on; `ANTHROPIC_OPEN_TELEMETRY=false`
 #: turns them off.

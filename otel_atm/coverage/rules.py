@@ -149,7 +149,7 @@ def _by_spans(client: Client, scene: Scene) -> Verdict:
         seeing = [each for each in seeing if each is not NATIVE_ANTHROPIC]
     if not seeing:
         blind = [_broken(each, scene) for each in who]
-        why = blind[0] if blind else f"no instrumentation that makes spans of it is {_there(scene)}"
+        why = blind[0] if blind else f"no instrumentation of it that we know is {_there(scene)}"
         return Verdict("unseen", why, do)
     state = worst(each.state for each in seeing)
     if state == "enforced":
