@@ -28,7 +28,7 @@ from otel_atm.scope import Scope, context
 from otel_atm.usage import Usage
 
 if TYPE_CHECKING:
-    from otel_atm.coverage import Diagnosis, Finding
+    from otel_atm.coverage.diagnosis import Diagnosis, Finding
     from otel_atm.faces import TokenSpanProcessor, connect
     from otel_atm.gate import Admission, Alert, BudgetStatus, Decision
     from otel_atm.handle import Handle, admit, advice, doctor, init
@@ -67,8 +67,8 @@ _LAZY = {
     "Alert": "otel_atm.gate",
     "BudgetStatus": "otel_atm.gate",
     "Decision": "otel_atm.gate",
-    "Diagnosis": "otel_atm.coverage",
-    "Finding": "otel_atm.coverage",
+    "Diagnosis": "otel_atm.coverage.diagnosis",
+    "Finding": "otel_atm.coverage.diagnosis",
     "Handle": "otel_atm.handle",
     "Reader": "otel_atm.store.reader",
     "TokenSpanProcessor": "otel_atm.faces",

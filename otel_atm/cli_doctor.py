@@ -12,7 +12,7 @@ from otel_atm.cli_common import as_json_option, echo_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otel_atm.coverage import Diagnosis, Finding
+    from otel_atm.coverage.diagnosis import Diagnosis, Finding
 
 #: `--allow` → the states with which it ends with 0.
 _TOLERATED: Final = {
@@ -85,7 +85,7 @@ def doctor(
 def _diagnosis(guards: bool, ignored: frozenset[str], db: str, ledger: str | None) -> Diagnosis:
     from time import time
 
-    from otel_atm.coverage import Diagnosis
+    from otel_atm.coverage.diagnosis import Diagnosis
     from otel_atm.coverage.examine import examine_environment, judge
     from otel_atm.coverage.files import files
     from otel_atm.store.paths import StorePaths

@@ -7,14 +7,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from time import time_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_atm.config import Budgets, Settings
-from otel_atm.coverage import Diagnosis
 from otel_atm.environment import exporters
 from otel_atm.errors import ConfigurationError
 from otel_atm.faces import TokenSpanProcessor
@@ -22,6 +21,9 @@ from otel_atm.gate import Admission, Alert, BudgetStatus
 from otel_atm.ledger import Ledger
 from otel_atm.store.store import Store
 from otel_atm.trouble import logger
+
+if TYPE_CHECKING:
+    from otel_atm.coverage.diagnosis import Diagnosis
 
 
 class Handle:

@@ -4,7 +4,3 @@ Tables of clients and instrumentations (`clients`, `instrumentations`), what is 
 (`scene`), and the rules that judge it (`rules`, `settings`, `process`, `files`). Nothing here
 imports what it judges.
 """
-
-from otel_atm.coverage.diagnosis import Diagnosis, Finding
-
-__all__ = ["Diagnosis", "Finding"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+_NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """A package that sends requests to models.
 
     Attributes:
@@ -26,7 +27,7 @@ class Client:
 
     name: str
     module: str
-    transports: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    transports: Mapping[int, tuple[str, ...]] = _NOTHING
     optional: tuple[str, ...] = ()
     over: tuple[str, ...] = ()
     tested: tuple[int, ...] = ()
@@ -131,6 +132,18 @@ CLIENTS: Final = (
         {0: ("httpx",)},
         beside=(_BATCHES,),
         posts=("https://api.fireworks.ai/inference/v1/chat/completions",),
+    ),
+    Client(
+        "cerebras-cloud-sdk",
+        "cerebras.cloud.sdk",
+        {0: ("httpx",)},
+        posts=("https://api.cerebras.ai/v1/chat/completions",),
+    ),
+    Client(
+        "perplexityai",
+        "perplexity",
+        {0: ("httpx",)},
+        posts=("https://api.perplexity.ai/chat/completions",),
     ),
     Client(
         "huggingface-hub",

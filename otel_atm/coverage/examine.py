@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from otel_atm.coverage import process, rules
 from otel_atm.coverage.diagnosis import Diagnosis, Finding
 from otel_atm.coverage.files import files
-from otel_atm.coverage.scene import Scene, environment, has_native_spans, installed, packages
+from otel_atm.coverage.loaded import environment, packages
+from otel_atm.coverage.scene import Scene, has_native_spans, installed
 from otel_atm.coverage.settings import settings
 from otel_atm.guards.install import seams
 from otel_atm.ledgers import sqlite_file

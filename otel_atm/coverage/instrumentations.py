@@ -7,14 +7,16 @@ Recorded in November 2026; ``docs/reference/emitters.md`` says more of each.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from otel_atm.coverage.diagnosis import State
+if TYPE_CHECKING:  # the start-up check needs no more of it
+    from otel_atm.coverage.diagnosis import State
+
+_NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Instrumentation:
+class Instrumentation(NamedTuple):
     """A package that makes spans of calls.
 
     Attributes:
@@ -34,7 +36,7 @@ class Instrumentation:
     why: str = ""
     clients: tuple[str, ...] = ()
     swallows: bool = False
-    broken_from: Mapping[str, int] = field(default_factory=dict)
+    broken_from: Mapping[str, int] = _NOTHING
     scopes: tuple[str, ...] = ()
 
 

@@ -11,15 +11,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
 
 from otel_atm.coverage.diagnosis import Finding, State
-from otel_atm.coverage.scene import (
-    Scene,
-    environment,
-    has_native_spans,
-    installed,
-    is_active,
-    is_loaded,
-    packages,
-)
+from otel_atm.coverage.loaded import environment, is_active, is_loaded, packages
+from otel_atm.coverage.scene import Scene, has_native_spans, installed
 from otel_atm.guards.install import guarded, seams
 
 _EXPORTING: Final = (BatchSpanProcessor, SimpleSpanProcessor)

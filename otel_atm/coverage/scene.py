@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -90,35 +89,6 @@ def has_native_spans(environ: Mapping[str, str], path: Sequence[str] | None = No
     spec = PathFinder.find_spec("anthropic", path)
     folders = spec.submodule_search_locations if spec is not None else None
     return any(Path(folder, "_tracing.py").is_file() for folder in folders or ())
-
-
-def is_loaded(module: str) -> bool:
-    """Whether this process has imported a module."""
-    return sys.modules.get(module) is not None
-
-
-def is_active(instrumentation: Instrumentation) -> bool:
-    """Whether an instrumentation is on in this process."""
-    module, _, name = instrumentation.switch.partition(":")
-    loaded = sys.modules.get(module)
-    if loaded is None or not name:
-        return loaded is not None
-    instance = getattr(vars(loaded).get(name), "_instance", None)
-    return bool(getattr(instance, "_is_instrumented_by_opentelemetry", False))
-
-
-def packages(modules: Iterable[str]) -> frozenset[str]:
-    """The packages that modules are of.
-
-    >>> packages(["openai._base_client"])
-    frozenset({'openai'})
-    """
-    return frozenset(module.partition(".")[0] for module in modules)
-
-
-def environment() -> Mapping[str, str]:
-    """Of the process."""
-    return os.environ
 
 
 def _named() -> list[str]:

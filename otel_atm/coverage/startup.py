@@ -11,7 +11,7 @@ from typing import Final
 
 from otel_atm.coverage.clients import CLIENTS, Client
 from otel_atm.coverage.instrumentations import INSTRUMENTATIONS, NATIVE_ANTHROPIC
-from otel_atm.coverage.scene import environment, is_active, is_loaded, packages
+from otel_atm.coverage.loaded import environment, is_active, is_loaded, packages
 from otel_atm.guards.install import seams
 from otel_atm.trouble import logger
 

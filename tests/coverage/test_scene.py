@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from otel_atm.coverage.instrumentations import INSTRUMENTATIONS
-from otel_atm.coverage.scene import UNKNOWN, has_native_spans, installed, is_active
+from otel_atm.coverage.loaded import is_active
+from otel_atm.coverage.scene import UNKNOWN, has_native_spans, installed
 from tests.coverage.conftest import Install
 
 

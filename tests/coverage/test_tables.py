@@ -15,7 +15,8 @@ from otel_atm.coverage.instrumentations import (
     NATIVE_ANTHROPIC,
     Instrumentation,
 )
-from otel_atm.coverage.scene import installed, packages
+from otel_atm.coverage.loaded import packages
+from otel_atm.coverage.scene import installed
 from otel_atm.guards.endpoints import find_endpoint
 from otel_atm.guards.hosts import EVERYBODYS
 from otel_atm.guards.install import _SEAMS, seams
