@@ -28,9 +28,10 @@ from otel_atm.scope import Scope, context
 from otel_atm.usage import Usage
 
 if TYPE_CHECKING:
+    from otel_atm.coverage.diagnosis import Diagnosis, Finding
     from otel_atm.faces import TokenSpanProcessor, connect
     from otel_atm.gate import Admission, Alert, BudgetStatus, Decision
-    from otel_atm.handle import Handle, admit, advice, init
+    from otel_atm.handle import Handle, admit, advice, doctor, init
     from otel_atm.store.reader import Reader
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "BudgetStatus",
     "ConfigurationError",
     "Decision",
+    "Diagnosis",
+    "Finding",
     "Handle",
     "Reader",
     "Scope",
@@ -55,6 +58,7 @@ __all__ = [
     "advice",
     "connect",
     "context",
+    "doctor",
     "init",
 ]
 
@@ -63,12 +67,15 @@ _LAZY = {
     "Alert": "otel_atm.gate",
     "BudgetStatus": "otel_atm.gate",
     "Decision": "otel_atm.gate",
+    "Diagnosis": "otel_atm.coverage.diagnosis",
+    "Finding": "otel_atm.coverage.diagnosis",
     "Handle": "otel_atm.handle",
     "Reader": "otel_atm.store.reader",
     "TokenSpanProcessor": "otel_atm.faces",
     "admit": "otel_atm.handle",
     "advice": "otel_atm.handle",
     "connect": "otel_atm.faces",
+    "doctor": "otel_atm.handle",
     "init": "otel_atm.handle",
 }
 

@@ -12,6 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import get_current_span
 
 from otel_atm.config import Assembly, Budgets, Settings
+from otel_atm.coverage.startup import warn_if_not_enforced
 from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Admission, Alert, BudgetStatus, Tokens
 from otel_atm.gate.wire import Wire
@@ -91,6 +92,7 @@ class TokenSpanProcessor(GateProcessor):
         self._door = Door(Wire(self._gate, self._attribution.plan), self._gate.trouble)
         self._guard(settings.guards)
         _processors.add(self)
+        warn_if_not_enforced(guards=settings.guards, budgets=bool(settings.budgets))
 
     def _guard(self, guards: bool) -> None:
         self._gate.guarded = guards

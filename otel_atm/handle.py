@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from time import time_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
@@ -21,6 +21,9 @@ from otel_atm.gate import Admission, Alert, BudgetStatus
 from otel_atm.ledger import Ledger
 from otel_atm.store.store import Store
 from otel_atm.trouble import logger
+
+if TYPE_CHECKING:
+    from otel_atm.coverage.diagnosis import Diagnosis
 
 
 class Handle:
@@ -77,6 +80,20 @@ class Handle:
     def resume(self) -> None:
         """End `stop`."""
         self._processor.resume()
+
+    def doctor(self) -> Diagnosis:
+        """Look at this process: see `otel_atm.doctor`."""
+        # Only who asks needs the rules and what reads versions.
+        from otel_atm.coverage.examine import examine_process
+
+        joined, everybodys = list(self._providers), trace.get_tracer_provider()
+        joined.sort(key=lambda one: one is not everybodys)
+        provider = joined[0] if joined else None
+        assembly = self._processor._assembly
+        settings = assembly.settings
+        return examine_process(
+            self._processor, provider, assembly.store, settings.ledger, guards=settings.guards
+        )
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Take all rows so far into the DuckDB file; False if that failed or took too long."""
@@ -203,6 +220,24 @@ def admit(
     )
 
 
+def doctor() -> Diagnosis:
+    """Look at this process: which calls are refused for certain, only counted, or unseen, and why.
+
+    ::
+
+        diagnosis = otel_atm.doctor()
+        if diagnosis.state != "enforced":
+            print([each for each in diagnosis.findings if each.counts])
+
+    What is installed and not loaded is told, too, but does not decide `state`. ``otel-atm doctor``
+    looks at an environment without running anything.
+
+    Raises:
+        ConfigurationError: there was no `init`.
+    """
+    return _initialised().doctor()
+
+
 def advice(model: str | None = None, provider: str | None = None) -> str | None:
     """The cheaper model to use for the next call, where a budget with "degrade" is used up.
 
@@ -224,9 +259,13 @@ def advice(model: str | None = None, provider: str | None = None) -> str | None:
 
 
 def _processor() -> TokenSpanProcessor:
+    return _initialised()._processor
+
+
+def _initialised() -> Handle:
     if _handle is None:
         raise ConfigurationError("call otel_atm.init(...) first")
-    return _handle._processor
+    return _handle
 
 
 _init_lock = threading.Lock()

@@ -25,7 +25,10 @@ LAYERS = (
     "spans store metrics guards",
     "charts",
     # L5: the composition root and the faces
-    "config environment faces handle ledgers cli cli_budgets cli_common report demo __init__",
+    (
+        "config coverage environment faces handle ledgers cli cli_budgets cli_common cli_doctor "
+        "report demo __init__"
+    ),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 ADAPTERS = 3

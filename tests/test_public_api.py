@@ -19,6 +19,8 @@ NAMES = [
     "BudgetStatus",
     "ConfigurationError",
     "Decision",
+    "Diagnosis",
+    "Finding",
     "Handle",
     "Reader",
     "Scope",
@@ -32,6 +34,7 @@ NAMES = [
     "advice",
     "connect",
     "context",
+    "doctor",
     "init",
 ]
 
@@ -102,6 +105,7 @@ METHODS = {
     "Admission": ["amend", "call_id", "decision", "release", "settle", "touch"],
     "Handle": [
         "budgets",
+        "doctor",
         "exempt",
         "force_flush",
         "grant",

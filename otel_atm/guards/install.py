@@ -74,6 +74,23 @@ def _whole(module: ModuleType) -> ModuleType:
     return module
 
 
+def guarded() -> frozenset[str]:
+    """What guards stand on now: ``module.Class.method`` of each."""
+    with _lock:
+        return frozenset(f"{_path(owner)}.{name}" for owner, name, _ in _wrapped)
+
+
+def _path(owner: Any) -> str:
+    """Of a class, or of a module that is wrapped in itself."""
+    module = getattr(owner, "__module__", None)
+    return f"{module}.{owner.__qualname__}" if module else str(owner.__name__)
+
+
+def seams() -> frozenset[str]:
+    """The modules that can be guarded, whether they are loaded or not."""
+    return frozenset(_SEAMS)
+
+
 def _guard(module: ModuleType) -> None:
     with _lock:
         if _door is None:
