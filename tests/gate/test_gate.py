@@ -617,12 +617,6 @@ class TestCharge:
         bench.spend(USED)
         assert not self.told(bench, start_ns=clock() + 6_000_000)
 
-    def test_nor_is_one_that_ended_after(self, bench: Bench, clock: ManualClock) -> None:
-        call = bench.begin()
-        call.ended_ns = clock()
-        bench.gate.settle(call, USED)
-        assert not self.told(bench, end_ns=clock() - 6_000_000)
-
 
 class TestSinks:
     def test_take_each_row_in_their_order(self, clock: ManualClock) -> None:
