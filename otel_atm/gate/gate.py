@@ -39,6 +39,8 @@ Sink = Callable[[Call], None]
 #: How old an open call may be for a sibling span, linked by context alone, to describe it too.
 _SIBLING_NS: Final = 5 * SECOND_NS
 
+#: How many refused calls are remembered; a client tries at once, if it passes over a refusal.
+_MOST_REFUSED: Final = 64
 #: How many lost calls can still be corrected.
 _MAX_LOST: Final = 1_024
 
@@ -108,6 +110,8 @@ class Gate:
         self.guarded = False
         #: id of an open span → the call it tells of, and how; without a how, what it lies beneath.
         self.spans: dict[int | None, tuple[Call | Aggregate, Any]] = {}
+        #: id of a span → its call, which was refused just now.
+        self.refused: dict[int, Call] = {}
         self._forget_calls()
         self.configure(budgets, default_hold=default_hold, sinks=sinks)
         ledger.on_alert(self.alerts.tell)
@@ -202,6 +206,8 @@ class Gate:
             if self.guarded:
                 call.spans = {span_id}
                 self.unsent.add(call)
+                if latest is not None and latest.refusal is not None:
+                    call.after = latest
         if self.stopped or plan.forbidden is not None:
             return self._forbid(call)
         if claim is not None:
@@ -389,6 +395,9 @@ class Gate:
             self._finish(call)
         if self.guarded:  # a guard that refuses it again writes no second row
             _latest.set(call)
+            if len(self.refused) >= _MOST_REFUSED:
+                self.refused.clear()
+            self.refused[call.span_id] = call
         return call
 
     def decision(self, call: Call) -> refusals.Decision:
@@ -427,6 +436,7 @@ class Gate:
         self.tally.forget()
         self.recent.forget()
         self.unsent.clear()
+        self.refused.clear()
         self.storm.forget()
         self._seldom = Seldom()
         self.renew_generation()

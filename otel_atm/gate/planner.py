@@ -121,12 +121,14 @@ class Planner:
             trace_id: for budgets per trace.
         """
         made = plan.estimate[1]
-        lower = read, made if most_output is None else min(made, most_output), 0, 0, 0
+        least, most = (made, made) if most_output is None else (min(made, most_output), most_output)
+        given, estimate = _rounded_up(read), (read, least, 0, 0, 0)
         if not plan.lines:
-            return None, lower
+            return None, estimate
         # No token is shorter than a byte.
-        upper = 4 * read, made if most_output is None else most_output, 0, 0, 0
-        return self._claim(self._lines(plan, lower, upper, trace_id)), lower
+        asked = (given, least, 0, 0, 0), (4 * given, most, 0, 0, 0)
+        claim, _ = self._remembered(plan, trace_id, (given, most_output), asked, estimate)
+        return claim, estimate
 
     def stated(self, plan: Plan, tokens: Tokens, *, whole: bool, trace_id: int = 0) -> Claim | None:
         """The claim of a call whose use the caller states: it fits or it is refused.
@@ -285,6 +287,12 @@ _PLACES: Final = {
     "requests": REQUESTS,
     "usd": MONEY,
 }
+
+
+def _rounded_up(amount: int) -> int:
+    """By a sixteenth at most, so that requests of about one size share a claim."""
+    shift = amount.bit_length() - 5
+    return amount if shift <= 0 else -(-amount >> shift) << shift
 
 
 def counted_by(budget: Budget) -> tuple[str, ...]:

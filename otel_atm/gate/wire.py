@@ -66,7 +66,7 @@ class Wire:
             call.plan, call.hold, call.outcome = self._both(call.plan, asked), (), PLAIN
             call.spans = call.spans or {call.span_id}
         call.sent, call.started_ns = True, self._span_clock()
-        return self._admit(call, read, most_output)
+        return self._admit(call, read, most_output, span_id)
 
     def now_ns(self) -> int:
         """The time, as spans have it."""
@@ -161,9 +161,10 @@ class Wire:
         provider, model = one.provider or other.provider, other.model or one.model
         return self._gate.plan(Kind(scope, provider, model, one.operation))
 
-    def _refused_before(self, call: Call) -> Call | None:
+    def _refused_before(self, call: Call, span_id: int) -> Call | None:
         """The call that a span was refused for just now, in whose place this one was tried."""
-        before = call.after or self._gate.latest()
+        gate = self._gate
+        before = call.after or gate.refused.pop(span_id, None) or gate.latest()
         if (
             before is None
             or before.refusal is None
@@ -175,12 +176,12 @@ class Wire:
         before.sent = True  # once
         return before
 
-    def _admit(self, call: Call, read: int, most_output: int | None) -> Call:
+    def _admit(self, call: Call, read: int, most_output: int | None, span_id: int) -> Call:
         gate = self._gate
         claim, call.estimate = gate.requested(call.plan, read, most_output, call.trace_id)
         refusal = gate.let_in(call, claim, gate.now_ns())
         if refusal is not None:
             gate.drop(call)
-            return self._refused_before(call) or gate.refuse(call, refusal)
+            return self._refused_before(call, span_id) or gate.refuse(call, refusal)
         gate.keep(call)
         return call

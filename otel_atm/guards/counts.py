@@ -55,6 +55,8 @@ def _openai(answer: Json) -> Tokens | None:
         usage = _object(_object(answer, "x_groq"), "usage")
         if not usage:
             return None
+    if _CHAT_USAGE.issuperset(usage):  # as mostly
+        return _chat(usage)
     total_in = _first(usage, "prompt_tokens", "input_tokens")
     out = _first(usage, "completion_tokens", "output_tokens")
     details = _object(usage, "prompt_tokens_details", "input_tokens_details")
@@ -76,6 +78,36 @@ def _openai(answer: Json) -> Tokens | None:
     total_in, out = _summed(total_in, out, read + write, count_of(usage.get("total_tokens")))
     # Perplexity bills citations as it bills input
     total_in += count_of(usage.get("citation_tokens"))
+    return _told((max(total_in, read + write), max(out, reasoning), read, write, reasoning))
+
+
+#: What OpenAI itself says of a chat.
+_CHAT_USAGE: Final = frozenset(
+    (
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+    )
+)
+
+
+def _chat(usage: Json) -> Tokens | None:
+    total_in, out = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
+    details, thought = (
+        _object(usage, "prompt_tokens_details"),
+        _object(usage, "completion_tokens_details"),
+    )
+    read = write = reasoning = 0
+    if details:
+        read = _first(details, "cached_tokens", "cache_read_input_tokens")
+        write = _first(details, "cache_write_tokens", "cache_creation_tokens")
+    if thought:
+        reasoning = count_of(thought.get("reasoning_tokens"))
+    total = count_of(usage.get("total_tokens"))
+    if total > total_in + out:
+        total_in, out = _summed(total_in, out, read + write, total)
     return _told((max(total_in, read + write), max(out, reasoning), read, write, reasoning))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -94,12 +95,14 @@ def _by_last_word() -> dict[str, tuple[Endpoint, ...]]:
 
 _TABLE: Final = _by_last_word()
 _MOST_PATH: Final = 2_048  # characters
+_MOST_REMEMBERED: Final = 1_024
 #: Where a path names its model: Azure's deployments, Gemini, Vertex AI, Bedrock.
 _MODEL: Final = re.compile(
     r"/(?:deployments/([^/]+)|model/([^/]+)|(?:models|tunedModels|endpoints)/([^/:]+):)"
 )
 
 
+@lru_cache(_MOST_REMEMBERED)
 def find_endpoint(path: str) -> Endpoint | None:
     """What is asked at a path, with or without a query; None: no model is."""
     end = path.find("?")

@@ -119,9 +119,12 @@ class GateProcessor(SpanProcessor):
                     self._end_unknown(span, attributes)
                 return
             call, emitter = known
-            if emitter is None or call.__class__ is Aggregate:
-                if call.__class__ is Aggregate and not KINDS.isdisjoint(attributes):
-                    self._end_unknown(span, attributes, call)
+            if emitter is None:
+                self._end_between(span, attributes, call)
+                return
+            if call.sent:  # the wire settles it; a span only describes it
+                if call.told is None:
+                    call.told = read_tokens(emitter, attributes)
                 return
             if start_ns and end_ns:
                 call.started_ns, call.ended_ns = start_ns, end_ns
@@ -227,10 +230,6 @@ class GateProcessor(SpanProcessor):
         attributes: Mapping[str, Any],
         failed: bool,
     ) -> None:
-        if call.sent:  # the wire settles it; a span only describes it
-            call.leave(span.context.span_id)
-            call.told = call.told or read_tokens(emitter, attributes)
-            return
         failed = failed or ERROR_TYPE in attributes
         scope = span.instrumentation_scope.name if span.instrumentation_scope else ""
         if failed:
@@ -327,6 +326,13 @@ class GateProcessor(SpanProcessor):
         )
         other.told = tokens
         self._close(other, emitter, attributes)
+
+    def _end_between(
+        self, span: ReadableSpan, attributes: Mapping[str, Any], above: Call | Aggregate
+    ) -> None:
+        """A span ends that was no call when it started, beneath a call or an agent, or an agent."""
+        if isinstance(above, Aggregate) and not KINDS.isdisjoint(attributes):
+            self._end_unknown(span, attributes, above)
 
     def _end_unknown(
         self, span: ReadableSpan, attributes: Mapping[str, Any], within: Aggregate | None = None
