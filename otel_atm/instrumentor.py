@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from otel_atm.errors import AtmError
-from otel_atm.handle import Handle, init
+from otel_atm.late import late_import
 from otel_atm.trouble import logger
 from otel_atm.variables import keywords
+
+if TYPE_CHECKING:
+    from otel_atm.handle import Handle
 
 
 class OtelAtmInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -65,6 +68,8 @@ class OtelAtmInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if not settings:
             logger.debug("otel-atm: no ATM_* variable is set, nothing is metered")
             return
+        with late_import():  # programs that nobody asked to meter need not wait for it
+            from otel_atm.handle import init
         provider = settings.pop("tracer_provider", None)
         self._handle = init(provider=provider, **settings)
 
