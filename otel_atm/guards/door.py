@@ -10,7 +10,7 @@ from opentelemetry.trace import Span, get_current_span
 from otel_atm.cache import Cache
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate.wire import Wire
-from otel_atm.guards.answers import read_answer
+from otel_atm.guards.answers import Answer, read_answer
 from otel_atm.guards.flight import Flight, flying
 from otel_atm.guards.hosts import EVERYBODYS, Hosts
 from otel_atm.guards.requests import Request, recognise
@@ -55,9 +55,15 @@ class Attempt:
 
     def body(self, body: bytes) -> None:
         """The whole body of the answer."""
-        self._safely(
-            lambda: self._flight.answered(read_answer(self._request.shape, body), whole=True)
-        )
+        self._safely(lambda: self._flight.answered(self._read(body), whole=True))
+
+    def _read(self, body: bytes) -> Answer:
+        answer = read_answer(self._request.shape, body)
+        if answer.tokens is None and self._request.stream:  # that its client has read at once
+            watch = StreamWatch(self._request.shape)
+            watch.feed(body)
+            return watch.finish()
+        return answer
 
     def stream(self) -> None:
         """The body comes in pieces from here on."""
