@@ -25,7 +25,7 @@ class OtelAtmInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         OtelAtmInstrumentor().instrument(budgets=["10k tokens / day per user"])
 
     ``opentelemetry-instrument`` calls it in every program of an environment where otel-atm is
-    installed; see ``docs/how-to/instrument.md``.
+    installed, so it does nothing that nobody asks for.
     """
 
     _handle: Handle | None = None

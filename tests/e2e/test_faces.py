@@ -11,6 +11,7 @@ import openai
 import pytest
 
 import otel_atm as atm
+from otel_atm.guards import Hosts, recognise
 from otel_atm.testing import ProviderServer
 from tests.e2e.conftest import Program, assert_equals_the_report
 
@@ -28,6 +29,17 @@ def test_a_host_that_nobody_knows_is_openais_by_what_is_asked_there(
     blank.meter(guards=True, joined=False)
     call(server.openai_url)
     assert blank.row()["provider"] == "openai"
+
+
+@pytest.mark.parametrize(
+    "path", ["/llm/chat/completions", "/acme/v1/chat/completions", "/openai/v1/messages"]
+)
+def test_a_gateway_may_put_a_path_before_that_of_the_api(path: str) -> None:
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
+    assert recognise("POST", "llm.acme.dev", path, body) is not None
+    hosts = Hosts({"llm.acme.dev": "acme"})
+    assert recognise("POST", "llm.acme.dev", path, b"\x1f\x8b", hosts) is not None
+    assert recognise("POST", "llm.acme.dev", path, b"\x1f\x8b") is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "with its port"])
