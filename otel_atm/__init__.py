@@ -29,9 +29,11 @@ from otel_atm.usage import Usage
 
 if TYPE_CHECKING:
     from otel_atm.coverage.diagnosis import Diagnosis, Finding
+    from otel_atm.executors import carrying
     from otel_atm.faces import TokenSpanProcessor, connect
     from otel_atm.gate import Admission, Alert, BudgetStatus, Decision
     from otel_atm.handle import Handle, admit, advice, doctor, init
+    from otel_atm.instrumentor import OtelAtmInstrumentor
     from otel_atm.store.reader import Reader
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "Handle",
+    "OtelAtmInstrumentor",
     "Reader",
     "Scope",
     "StoreError",
@@ -56,6 +59,7 @@ __all__ = [
     "__version__",
     "admit",
     "advice",
+    "carrying",
     "connect",
     "context",
     "doctor",
@@ -70,10 +74,12 @@ _LAZY = {
     "Diagnosis": "otel_atm.coverage.diagnosis",
     "Finding": "otel_atm.coverage.diagnosis",
     "Handle": "otel_atm.handle",
+    "OtelAtmInstrumentor": "otel_atm.instrumentor",
     "Reader": "otel_atm.store.reader",
     "TokenSpanProcessor": "otel_atm.faces",
     "admit": "otel_atm.handle",
     "advice": "otel_atm.handle",
+    "carrying": "otel_atm.executors",
     "connect": "otel_atm.faces",
     "doctor": "otel_atm.handle",
     "init": "otel_atm.handle",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from time import time_ns
 from typing import Any
@@ -16,6 +16,7 @@ from otel_atm.budget_file import BudgetFile, read_budget_file, says_stop
 from otel_atm.budget_text import MAX_LIMIT
 from otel_atm.errors import AtmError, ConfigurationError
 from otel_atm.gate import Alert, Gate
+from otel_atm.guards.hosts import read_gateways
 from otel_atm.ledger import Ledger
 from otel_atm.ledgers import check_ledger, open_ledger
 from otel_atm.metrics import Metrics
@@ -40,6 +41,8 @@ class Settings:
         price_file: what the file of prices says; None without one.
         budget_file: where the budgets come from; None when they were given.
         stopped: whether that file stops all calls.
+        gateways: (host, provider) of each.
+        sampler, carry_context: of the process; a processor alone does without.
     """
 
     budgets: tuple[Budget, ...]
@@ -53,6 +56,10 @@ class Settings:
     on_alert: Callable[[Alert], None] | None = None
     clock: Callable[[], int] = field(default=time_ns)
     guards: bool = False
+    gateways: tuple[tuple[str, str], ...] = ()
+    include_usage: bool = False
+    sampler: bool = False
+    carry_context: bool = False
     price_file: PriceFile | None = field(default=None, compare=False)
 
     @classmethod
@@ -67,6 +74,11 @@ class Settings:
         on_alert: Callable[[Alert], None] | None = None,
         clock: Callable[[], int] = time_ns,
         guards: bool = False,
+        *,
+        gateways: Mapping[str, str] | None = None,
+        include_usage: bool = False,
+        sampler: bool = False,
+        carry_context: bool = False,
     ) -> Settings:
         """Check what can be checked without making anything.
 
@@ -82,6 +94,14 @@ class Settings:
             raise ConfigurationError(
                 f"clock={clock!r} gives {now!r}: expected nanoseconds since 1970, an integer"
             )
+        _check_switches(
+            guards=guards,
+            include_usage=include_usage,
+            sampler=sampler,
+            carry_context=carry_context,
+        )
+        if include_usage and not guards:
+            raise ConfigurationError("include_usage=True asks in the guards: it needs guards=True")
         check_ledger(ledger)
         keys = check_baggage_keys(baggage_keys)
         settings = cls(
@@ -94,6 +114,10 @@ class Settings:
             on_alert=on_alert,
             clock=clock,
             guards=guards,
+            gateways=read_gateways(gateways),
+            include_usage=include_usage,
+            sampler=sampler,
+            carry_context=carry_context,
             price_file=None if prices is None else read_price_file(prices),
         )
         return settings.under(budgets)
@@ -109,6 +133,12 @@ class Settings:
             said: BudgetFile = read_budget_file(path)
             return replace(self, budgets=said.budgets, budget_file=path, stopped=said.stopped)
         return replace(self, budgets=read_budgets(budgets), budget_file=None, stopped=False)
+
+
+def _check_switches(**switches: object) -> None:
+    for name, value in switches.items():
+        if type(value) is not bool:
+            raise ConfigurationError(f"{name}={value!r}: expected True or False")
 
 
 class Assembly:

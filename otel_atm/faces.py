@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import time_ns
 from typing import Any
 
@@ -17,11 +17,13 @@ from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Admission, Alert, BudgetStatus, Tokens
 from otel_atm.gate.wire import Wire
 from otel_atm.guards.door import Door
+from otel_atm.guards.hosts import Hosts
 from otel_atm.guards.install import install, uninstall
 from otel_atm.ledger import Ledger
 from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.reader import Reader
 from otel_atm.store.store import Store
+from otel_atm.trouble import Trouble
 from otel_atm.usage import MOST_TOKENS
 
 
@@ -52,6 +54,10 @@ class TokenSpanProcessor(GateProcessor):
         clock: nanoseconds since the Unix epoch; for tests.
         guards: whether the clients and HTTP libraries of the process are guarded too: calls are
             refused and counted where they are sent, whatever makes spans of them or does not.
+        gateways: host → provider, for guards: who answers at hosts of your own, such as
+            ``{"llm.acme.dev": "openai", "*.azure.acme.dev": "azure.ai.openai"}``.
+        include_usage: whether guards ask for the usage of OpenAI's chat streams that would not
+            tell it, and keep the chunk that tells it from the application. Needs `guards`.
 
     Raises:
         ConfigurationError: a setting cannot be used; the message quotes it.
@@ -70,13 +76,23 @@ class TokenSpanProcessor(GateProcessor):
         on_alert: Callable[[Alert], None] | None = None,
         clock: Callable[[], int] = time_ns,
         guards: bool = False,
+        gateways: Mapping[str, str] | None = None,
+        include_usage: bool = False,
     ) -> None:
-        self._set_up(
-            Settings.of(
-                budgets, ledger, store, default_hold, baggage_keys, prices, on_alert, clock, guards
-            ),
-            meter_provider,
+        settings = Settings.of(
+            budgets,
+            ledger,
+            store,
+            default_hold,
+            baggage_keys,
+            prices,
+            on_alert,
+            clock,
+            guards,
+            gateways=gateways,
+            include_usage=include_usage,
         )
+        self._set_up(settings, meter_provider)
 
     @classmethod
     def of(cls, settings: Settings, meter_provider: MeterProvider | None) -> TokenSpanProcessor:
@@ -89,17 +105,33 @@ class TokenSpanProcessor(GateProcessor):
         self._assembly = Assembly(settings, meter_provider)
         super().__init__(self._assembly.gate, baggage_keys=settings.baggage_keys)
         weakref.finalize(self, self._assembly.close)  # also runs when the interpreter exits
-        self._door = Door(Wire(self._gate, self._attribution.plan), self._gate.trouble)
-        self._guard(settings.guards)
+        self._wire = Wire(self._gate, self._attribution.plan)
+        self._door: Door | None = None
+        self._guard(settings)
         _processors.add(self)
         warn_if_not_enforced(guards=settings.guards, budgets=bool(settings.budgets))
 
-    def _guard(self, guards: bool) -> None:
-        self._gate.guarded = guards
-        if guards:
-            install(self._door)
-        else:
+    def _guard(self, settings: Settings) -> None:
+        if not settings.guards:
+            self._unguard()
+            return
+        self._gate.guarded = True
+        hosts = Hosts(dict(settings.gateways))
+        self._door = Door(
+            self._wire, self._gate.trouble, hosts, include_usage=settings.include_usage
+        )
+        install(self._door)
+
+    def _unguard(self) -> None:
+        self._gate.guarded = False
+        if self._door is not None:
             uninstall(self._door)
+            self._door = None
+
+    @property
+    def trouble(self) -> Trouble:
+        """What failed in here and was passed over."""
+        return self._gate.trouble
 
     def admit(
         self,
@@ -181,15 +213,15 @@ class TokenSpanProcessor(GateProcessor):
         before = self._assembly.settings
         if settings != before:
             self._assembly.configure(settings)
-        if settings.guards != before.guards:
-            self._guard(settings.guards)
+        if _of_guards(settings) != _of_guards(before):
+            self._guard(settings)
         if settings.baggage_keys != before.baggage_keys:
             self.take_from_baggage(settings.baggage_keys)
 
     def retire(self) -> None:
         """Shut down for good. A provider cannot forget a processor, so it ignores what comes."""
         self.ignore_spans()
-        self._guard(False)
+        self._unguard()
         self._assembly.retire()
 
     def after_fork(self) -> None:
@@ -213,6 +245,10 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
         StoreError: there is no such file.
     """
     return Reader(path)
+
+
+def _of_guards(settings: Settings) -> tuple[object, ...]:
+    return settings.guards, settings.gateways, settings.include_usage
 
 
 def _check_seconds(wait_s: object) -> None:

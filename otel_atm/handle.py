@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +16,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_atm.config import Budgets, Settings
 from otel_atm.environment import exporters
 from otel_atm.errors import ConfigurationError
+from otel_atm.executors import carry_context as let_pools_carry
 from otel_atm.faces import TokenSpanProcessor
 from otel_atm.gate import Admission, Alert, BudgetStatus
 from otel_atm.ledger import Ledger
+from otel_atm.spans.sampler import unwrap_samplers, wrap_samplers
 from otel_atm.store.store import Store
 from otel_atm.trouble import logger
 
@@ -105,13 +107,22 @@ class Handle:
         with _init_lock:
             if _handle is self:
                 _handle = None
+                let_pools_carry(False)
+            for provider in self._providers:
+                unwrap_samplers(provider)
         self._processor.retire()
 
-    def _join(self, provider: TracerProvider) -> None:
+    def _join(self, provider: TracerProvider, settings: Settings) -> None:
         if provider not in self._providers:
             provider.add_span_processor(self._processor)
             self._providers.add(provider)
             self._processor.know(provider.resource)
+        for joined in self._providers:
+            if settings.sampler:
+                wrap_samplers(joined, self._processor.trouble)
+            else:
+                unwrap_samplers(joined)
+        let_pools_carry(settings.carry_context)
 
     def _configure(self, settings: Settings) -> None:
         self._processor.configure(settings)
@@ -129,6 +140,10 @@ def init(
     on_alert: Callable[[Alert], None] | None = None,
     clock: Callable[[], int] = time_ns,
     guards: bool = False,
+    sampler: bool = True,
+    gateways: Mapping[str, str] | None = None,
+    include_usage: bool = False,
+    carry_context: bool = False,
 ) -> Handle:
     """Set up metering and budgets for the process; the one call that most programs need.
 
@@ -150,13 +165,32 @@ def init(
         on_alert: as of `TokenSpanProcessor`.
         clock: as of `TokenSpanProcessor`.
         guards: as of `TokenSpanProcessor`.
+        sampler: whether calls that the provider's sampler drops are shown to processors all the
+            same: metered and refused, and not exported. Nothing else of its decisions changes.
+        gateways: as of `TokenSpanProcessor`.
+        include_usage: as of `TokenSpanProcessor`.
+        carry_context: whether work that is submitted to any thread pool of the process runs in a
+            copy of its submitter's context, so that its calls are the submitter's. For one pool
+            only, there is `otel_atm.carrying`.
 
     Raises:
         ConfigurationError: a setting cannot be used; nothing was changed.
     """
     global _handle
     settings = Settings.of(
-        budgets, ledger, store, default_hold, baggage_keys, prices, on_alert, clock, guards
+        budgets,
+        ledger,
+        store,
+        default_hold,
+        baggage_keys,
+        prices,
+        on_alert,
+        clock,
+        guards,
+        gateways=gateways,
+        include_usage=include_usage,
+        sampler=sampler,
+        carry_context=carry_context,
     )
     with _init_lock:
         _warn_if_disabled(settings)
@@ -171,7 +205,7 @@ def init(
             trace.set_tracer_provider(joined)
         if meters is not None:
             metrics.set_meter_provider(meters)
-        _handle._join(joined)
+        _handle._join(joined, settings)
         return _handle
 
 
@@ -281,7 +315,9 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _warn_if_disabled(settings: Settings) -> None:
-    if settings.budgets and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    """Say that nothing is metered where there are no spans, and nobody who does without."""
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if disabled and settings.budgets and not settings.guards:
         logger.warning("otel-atm: OTEL_SDK_DISABLED=true: there are no spans, so budgets are idle")
 
 

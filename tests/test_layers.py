@@ -16,8 +16,8 @@ LAYERS = (
     # L0: values, and what anybody may use
     (
         "_version semconv errors usage scope budget budget_fields budget_file budget_text window "
-        "event cache config_file late matching price price_file price_list pricing toml_lines "
-        "trouble watch"
+        "event cache config_file executors late matching price price_file price_list pricing "
+        "toml_lines trouble watch"
     ),
     "ledger",
     "gate",
@@ -26,8 +26,8 @@ LAYERS = (
     "charts",
     # L5: the composition root and the faces
     (
-        "config coverage environment faces handle ledgers cli cli_budgets cli_common cli_doctor "
-        "report demo __init__"
+        "config coverage environment faces handle instrumentor ledgers variables "
+        "cli cli_budgets cli_common cli_doctor report demo __init__"
     ),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}

@@ -22,6 +22,7 @@ NAMES = [
     "Diagnosis",
     "Finding",
     "Handle",
+    "OtelAtmInstrumentor",
     "Reader",
     "Scope",
     "StoreError",
@@ -32,6 +33,7 @@ NAMES = [
     "__version__",
     "admit",
     "advice",
+    "carrying",
     "connect",
     "context",
     "doctor",
@@ -49,7 +51,11 @@ SIGNATURES = {
         "baggage_keys: 'Iterable[str]' = (), "
         "prices: 'str | os.PathLike[str] | None' = None, "
         "on_alert: 'Callable[[Alert], None] | None' = None, "
-        "clock: 'Callable[[], int]' = …, guards: 'bool' = False) -> 'Handle'"
+        "clock: 'Callable[[], int]' = …, guards: 'bool' = False, "
+        "sampler: 'bool' = True, "
+        "gateways: 'Mapping[str, str] | None' = None, "
+        "include_usage: 'bool' = False, "
+        "carry_context: 'bool' = False) -> 'Handle'"
     ),
     "TokenSpanProcessor": (
         "(budgets: 'Budgets' = (), "
@@ -61,7 +67,9 @@ SIGNATURES = {
         "baggage_keys: 'Iterable[str]' = (), "
         "prices: 'str | os.PathLike[str] | None' = None, "
         "on_alert: 'Callable[[Alert], None] | None' = None, "
-        "clock: 'Callable[[], int]' = …, guards: 'bool' = False) -> 'None'"
+        "clock: 'Callable[[], int]' = …, guards: 'bool' = False, "
+        "gateways: 'Mapping[str, str] | None' = None, "
+        "include_usage: 'bool' = False) -> 'None'"
     ),
     "Budget": (
         "(text: 'str | None' = None, "
@@ -98,6 +106,7 @@ SIGNATURES = {
     ),
     "advice": "(model: 'str | None' = None, provider: 'str | None' = None) -> 'str | None'",
     "context": "(*, tags: 'Iterable[str]' = (), **keys: 'str | int | None') -> 'None'",
+    "carrying": "(executor: 'Executor') -> 'Executor'",
     "connect": "(path: 'str | os.PathLike[str]' = 'tokens.duckdb') -> 'Reader'",
 }
 
@@ -115,6 +124,7 @@ METHODS = {
         "shutdown",
         "stop",
     ],
+    "OtelAtmInstrumentor": ["instrument", "uninstrument"],
     "Reader": ["close", "sql"],
     "TokenSpanProcessor": [
         "admit",

@@ -7,12 +7,14 @@ from typing import Any
 
 from opentelemetry.trace import Span, get_current_span
 
+from otel_atm.cache import Cache
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate.wire import Wire
-from otel_atm.guards.answers import read_answer
+from otel_atm.guards.answers import Answer, read_answer
 from otel_atm.guards.flight import Flight, flying
 from otel_atm.guards.hosts import EVERYBODYS, Hosts
 from otel_atm.guards.requests import Request, recognise
+from otel_atm.guards.shape import Shape
 from otel_atm.guards.streams import StreamWatch
 from otel_atm.semconv import ATM_BUDGET_NAME, ATM_DECISION, ERROR_TYPE
 from otel_atm.trouble import Trouble
@@ -25,14 +27,23 @@ class Attempt:
         flight: that it belongs to.
         request: what it asks.
         trouble: counts what fails in here.
+        asks: whether the request should be made to ask for its usage.
     """
 
-    __slots__ = ("_begun", "_flight", "_request", "_trouble", "_watch")
+    __slots__ = ("_begun", "_flight", "_request", "_trouble", "_watch", "asks")
 
-    def __init__(self, flight: Flight, request: Request, trouble: Trouble) -> None:
+    def __init__(
+        self, flight: Flight, request: Request, trouble: Trouble, *, asks: bool = False
+    ) -> None:
         self._flight, self._request, self._trouble = flight, request, trouble
+        self.asks = asks
         self._watch: StreamWatch | None = None
         self._begun = False
+
+    def again(self) -> None:
+        """The request is sent once more, as its client made it."""
+        self.asks = False
+        self._flight.attempts += 1
 
     def failed(self, error: BaseException) -> None:
         """There was no answer."""
@@ -44,9 +55,15 @@ class Attempt:
 
     def body(self, body: bytes) -> None:
         """The whole body of the answer."""
-        self._safely(
-            lambda: self._flight.answered(read_answer(self._request.shape, body), whole=True)
-        )
+        self._safely(lambda: self._flight.answered(self._read(body), whole=True))
+
+    def _read(self, body: bytes) -> Answer:
+        answer = read_answer(self._request.shape, body)
+        if answer.tokens is None and self._request.stream:  # that its client has read at once
+            watch = StreamWatch(self._request.shape)
+            watch.feed(body)
+            return watch.finish()
+        return answer
 
     def stream(self) -> None:
         """The body comes in pieces from here on."""
@@ -88,10 +105,23 @@ class Door:
         wire: to the gate.
         trouble: counts what fails in here.
         hosts: whom one knows.
+        include_usage: whether chat streams that would not tell their usage are asked for it.
+
+    Attributes:
+        deaf: hosts that do not understand being asked.
     """
 
-    def __init__(self, wire: Wire, trouble: Trouble, hosts: Hosts = EVERYBODYS) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        trouble: Trouble,
+        hosts: Hosts = EVERYBODYS,
+        *,
+        include_usage: bool = False,
+    ) -> None:
         self.wire, self.trouble, self._hosts = wire, trouble, hosts
+        self._include_usage = include_usage
+        self.deaf: Cache[str, bool] = Cache(1_024)
 
     def send(
         self, emitter: str, method: str, host: str, path: str, body: Callable[[], bytes | None]
@@ -137,7 +167,13 @@ class Door:
                 raise flight.refused(call.refusal)
             flight.call = call
         flight.attempts += 1
-        return Attempt(flight, request, self.trouble)
+        asks = (
+            self._include_usage
+            and not request.tells_usage
+            and request.shape is Shape.CHAT
+            and self.deaf.get(request.host) is None
+        )
+        return Attempt(flight, request, self.trouble, asks=asks)
 
 
 def _say(span: Span, refusal: TokenQuotaExceeded) -> None:

@@ -105,11 +105,34 @@ def _without_port(host: str) -> str:
 
 
 def _checked(host: str, provider: str) -> str:
-    if not host or len(host) > _MOST_NAME or not host.isascii() or set(host) & set("/@?# \t\n"):
+    given: object = host
+    if (
+        not isinstance(given, str)
+        or not 0 < len(host) <= _MOST_NAME
+        or not host.isascii()
+        or set(host) & set("/@?# \t\n")
+    ):
         raise ConfigurationError(f"gateways: expected a host such as 'llm.acme.dev', not {host!r}")
-    if not provider:
+    named: object = provider
+    if not isinstance(named, str) or not named:
         raise ConfigurationError(f"gateways: {host!r} needs the name of a provider")
     return host.lower()
+
+
+def read_gateways(gateways: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """(host, provider) of each, in one order: equal ones ask for the same.
+
+    Raises:
+        ConfigurationError: as `Hosts`; and for what is no mapping.
+    """
+    if gateways is None:
+        return ()
+    if not isinstance(gateways, Mapping):
+        raise ConfigurationError(
+            f"gateways={gateways!r}: expected e.g. {{'llm.acme.dev': 'openai'}}"
+        )
+    checked = {_checked(host, provider): provider for host, provider in gateways.items()}
+    return tuple(sorted(checked.items()))
 
 
 #: Those that everybody knows.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from otel_atm.guards.asking import Passing, ask, ask_async, hides, without_usage
 from otel_atm.guards.door import Attempt, Door
 
 _Door = Callable[[], Door | None]
@@ -23,11 +24,15 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
     name = module.__name__
 
     def send(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        attempt = _attempt(name, door(), args, kwargs)
-        if attempt is None:
+        at = door()
+        attempt = _attempt(name, at, args, kwargs)
+        if at is None or attempt is None:
             return wrapped(*args, **kwargs)
         try:
-            response = wrapped(*args, **kwargs)
+            if attempt.asks:
+                response = ask(wrapped, at, attempt, module, args, kwargs)
+            else:
+                response = wrapped(*args, **kwargs)
         except BaseException as error:
             attempt.failed(error)
             raise
@@ -35,11 +40,15 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         return response
 
     async def send_async(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        attempt = _attempt(name, door(), args, kwargs)
-        if attempt is None:
+        at = door()
+        attempt = _attempt(name, at, args, kwargs)
+        if at is None or attempt is None:
             return await wrapped(*args, **kwargs)
         try:
-            response = await wrapped(*args, **kwargs)
+            if attempt.asks:
+                response = await ask_async(wrapped, at, attempt, module, args, kwargs)
+            else:
+                response = await wrapped(*args, **kwargs)
         except BaseException as error:
             attempt.failed(error)
             raise
@@ -74,12 +83,15 @@ def _answered(attempt: Attempt, response: Any) -> None:
     if not attempt.status(response.status_code):
         return
     content = getattr(response, "_content", None)
+    hiding = attempt.asks and hides(response)
     if isinstance(content, bytes):
         attempt.body(content)
+        if hiding:
+            response._content = without_usage(content)
         return
     attempt.stream()
     response.__class__ = _watched(response.__class__)
-    response._atm_attempt = attempt
+    response._atm_attempt, response._atm_hiding = attempt, hiding
     weakref.finalize(response, attempt.end)  # dropped without being closed
 
 
@@ -98,6 +110,8 @@ class _Watched:
     """A response whose body is looked at while it is read; everything reads through these."""
 
     _atm_attempt: Attempt
+    #: Whether what tells the usage is kept from who reads: it was asked for in the client's name.
+    _atm_hiding = False
     #: Whether bytes are being waited for: then it is the transport that closes, at their end.
     _atm_reading = False
 
@@ -115,6 +129,12 @@ class _Watched:
         self._atm_attempt.end(whole=True)
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        return self._atm_hide(chunk_size) if self._atm_hiding else self._atm_see(chunk_size)
+
+    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        return self._atm_ahide(chunk_size) if self._atm_hiding else self._atm_asee(chunk_size)
+
+    def _atm_see(self, chunk_size: int | None) -> Iterator[bytes]:
         with self._atm_waiting():
             for chunk in super().iter_bytes(chunk_size):  # type: ignore[misc]
                 self._atm_attempt.chunk(chunk)
@@ -122,13 +142,31 @@ class _Watched:
                 yield chunk
                 self._atm_reading = True
 
-    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+    async def _atm_asee(self, chunk_size: int | None) -> AsyncGenerator[bytes, None]:
         with self._atm_waiting():
             async for chunk in super().aiter_bytes(chunk_size):  # type: ignore[misc]
                 self._atm_attempt.chunk(chunk)
                 self._atm_reading = False
                 yield chunk
                 self._atm_reading = True
+
+    def _atm_hide(self, chunk_size: int | None) -> Iterator[bytes]:
+        passing = Passing(chunk_size)
+        for chunk in self._atm_see(None):
+            yield from passing.feed(chunk)
+        yield from passing.finish()
+
+    async def _atm_ahide(self, chunk_size: int | None) -> AsyncIterator[bytes]:
+        passing = Passing(chunk_size)
+        seen = self._atm_asee(None)
+        try:
+            async for chunk in seen:
+                for piece in passing.feed(chunk):
+                    yield piece
+            for piece in passing.finish():
+                yield piece
+        finally:
+            await seen.aclose()
 
     def close(self) -> None:
         try:

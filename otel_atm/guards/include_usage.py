@@ -72,7 +72,7 @@ class WithoutUsage:
     """A chat stream without the event that tells nothing but the usage.
 
     Whole events pass at once and byte-equal. The beginning of one waits for its end, which no
-    client could do anything without; beyond 64 KiB it waits no longer.
+    client could do anything without; beyond 64 KiB it waits no longer. Nothing here raises.
     """
 
     __slots__ = ("_held", "_open")

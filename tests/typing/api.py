@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +22,14 @@ def set_up(provider: TracerProvider) -> None:
     assert_type(handle.shutdown(), None)
     provider.add_span_processor(atm.TokenSpanProcessor(budgets=(), store=None))
     atm.init(budgets=Path("budgets.yaml"), prices="prices.toml", on_alert=print)
+    atm.init(sampler=False, guards=True, include_usage=True, carry_context=True)
+    atm.init(gateways={"llm.acme.dev": "openai"})
     atm.init(budgets=5)  # type: ignore[arg-type]
+    atm.init(gateways=["llm.acme.dev"])  # type: ignore[arg-type]
+    provider.add_span_processor(atm.TokenSpanProcessor(gateways=None, include_usage=False))
+    instrumentor = atm.OtelAtmInstrumentor()
+    assert_type(instrumentor.instrument(tracer_provider=provider, budgets=()), None)
+    assert_type(instrumentor.uninstrument(), None)
 
 
 def budget() -> None:
@@ -99,6 +107,13 @@ def say_who_pays() -> None:
         assert_type(scope, atm.Scope)
         assert_type(scope["user"], str)
     atm.context(user=1.5)  # type: ignore[arg-type]
+
+
+def carry_it() -> None:
+    pool = atm.carrying(ThreadPoolExecutor())
+    assert_type(pool, Executor)
+    assert_type(pool.submit(len, "x").result(), int)
+    atm.carrying("pool")  # type: ignore[arg-type]
 
 
 def be_refused(refused: atm.TokenQuotaExceeded) -> None:
