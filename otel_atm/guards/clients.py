@@ -77,6 +77,7 @@ def _flight(door: Door, error: type[Exception]) -> Iterator[None]:
 
 def _land(door: Door, flight: Flight, failure: BaseException | None) -> None:
     """The client has returned, or raised: settle what no answer has settled. Never raises."""
+    flight.busy = True
     try:
         if failure is None:
             flight.end("ok", None)

@@ -138,19 +138,27 @@ class Door:
         Raises:
             TokenQuotaExceeded: a budget refuses it; it must not be sent.
         """
-        if method != "POST":
-            return None
         try:
-            request = recognise(method, host, path, body(), self._hosts)
-            return None if request is None else self._pass(emitter, request)
+            request = (
+                recognise(method, host, path, body(), self._hosts) if method == "POST" else None
+            )
+            if request is not None:
+                return self._pass(emitter, request)
+            flight = flying.get()
+            if flight is not None and flight.call is None:
+                self.wire.pass_over(get_current_span().get_span_context().span_id)
         except TokenQuotaExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
             self.trouble.note("guard", error)
-            return None
+        return None
 
     def _pass(self, emitter: str, request: Request) -> Attempt:
-        flight = flying.get() or Flight(self.wire)
+        flight = flying.get()
+        if (
+            flight is None or flight.busy
+        ):  # what is sent while a client waits is none of its retries
+            flight = Flight(self.wire)
         if flight.call is None:
             current = get_current_span()
             span = current.get_span_context()
@@ -167,6 +175,7 @@ class Door:
                 raise flight.refused(call.refusal)
             flight.call = call
         flight.attempts += 1
+        flight.busy = True
         asks = (
             self._include_usage
             and not request.tells_usage

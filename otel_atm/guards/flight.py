@@ -40,9 +40,20 @@ class Flight:
         call: None before the first attempt.
         attempts: requests that were sent.
         streaming: whether an answer is still on its way.
+        busy: whether it takes no further attempt: one is on its way, or the client has returned.
     """
 
-    __slots__ = ("attempts", "bracketed", "call", "error", "failure", "free", "streaming", "wire")
+    __slots__ = (
+        "attempts",
+        "bracketed",
+        "busy",
+        "call",
+        "error",
+        "failure",
+        "free",
+        "streaming",
+        "wire",
+    )
 
     def __init__(
         self, wire: Wire, error: type[Exception] | None = None, *, bracketed: bool = False
@@ -50,7 +61,7 @@ class Flight:
         self.wire, self.error, self.bracketed = wire, error, bracketed
         self.call: Call | None = None
         self.attempts = 0
-        self.streaming = False
+        self.streaming = self.busy = False
         self.failure: str | None = None  # of the last attempt
         self.free = True  # whether no attempt has cost anything
 
@@ -60,6 +71,7 @@ class Flight:
 
     def status(self, code: int) -> bool:
         """Note the status of an answer; whether it is one that has used something."""
+        self.busy = False
         if code < 400:
             self.failure = None
             return True
@@ -70,6 +82,7 @@ class Flight:
 
     def failed(self, error: BaseException) -> None:
         """Note that an attempt has failed without an answer."""
+        self.busy = False
         self.failure = type(error).__name__
         if self.failure not in _UNSENT:
             self.free = False  # it may have been answered, and nobody saw it
