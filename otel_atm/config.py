@@ -55,7 +55,7 @@ class Settings:
     prices: str | os.PathLike[str] | None = None
     on_alert: Callable[[Alert], None] | None = None
     clock: Callable[[], int] = field(default=time_ns)
-    guards: bool = False
+    guards: bool = True
     gateways: tuple[tuple[str, str], ...] = ()
     include_usage: bool = False
     sampler: bool = False
@@ -73,7 +73,7 @@ class Settings:
         prices: str | os.PathLike[str] | None = None,
         on_alert: Callable[[Alert], None] | None = None,
         clock: Callable[[], int] = time_ns,
-        guards: bool = False,
+        guards: bool = True,
         *,
         gateways: Mapping[str, str] | None = None,
         include_usage: bool = False,

@@ -139,7 +139,7 @@ def init(
     prices: str | os.PathLike[str] | None = None,
     on_alert: Callable[[Alert], None] | None = None,
     clock: Callable[[], int] = time_ns,
-    guards: bool = False,
+    guards: bool = True,
     sampler: bool = True,
     gateways: Mapping[str, str] | None = None,
     include_usage: bool = False,

@@ -111,7 +111,7 @@ class Gate:
         #: id of an open span → the call it tells of, and how; without a how, what it lies beneath.
         self.spans: dict[int | None, tuple[Call | Aggregate, Any]] = {}
         #: id of a span → its call, which was refused just now.
-        self.refused: dict[int, Call] = {}
+        self.refused: dict[int | None, Call] = {}
         self._forget_calls()
         self.configure(budgets, default_hold=default_hold, sinks=sinks)
         ledger.on_alert(self.alerts.tell)
@@ -201,19 +201,18 @@ class Gate:
             self.expire()
         call = Call(self._ids.make(now_ns), plan, (), now_ns, source, emitter, trace_id, span_id)
         claim = plan.claim
-        if most_output is not None or plan.traced or self.guarded:
-            claim, call.estimate = self._known(plan, emitter, trace_id, most_output)
-            if self.guarded:
-                call.spans = {span_id}
-                self.unsent.add(call)
-                if latest is not None and latest.refusal is not None:
-                    call.after = latest
+        if self.guarded:
+            claim = self._expect_request(call, ancestor, latest, most_output)
+        elif most_output is not None or plan.traced:
+            claim, call.estimate = self._planner.special(plan, trace_id, _count(most_output))
         if self.stopped or plan.forbidden is not None:
             return self._forbid(call)
         if claim is not None:
             answer = self.ledger.admit(claim, now_ns)
-            if answer.__class__ is not list and not self._decide(call, claim, answer):
-                return call
+            if answer.__class__ is not list:
+                decided = self._decide(call, claim, answer)
+                if decided is not None:
+                    return decided
             call.hold = answer  # type: ignore[assignment]
         self._open[call.id] = call
         _latest.set(call)
@@ -475,32 +474,55 @@ class Gate:
             return True  # guards will say
         return self._are_siblings(one, other)
 
-    def _decide(self, call: Call, claim: Claim, answer: Hold | Shortage) -> bool:
-        """Whether a call may go on that has found a budget at its end."""
+    def _decide(self, call: Call, claim: Claim, answer: Hold | Shortage) -> Call | None:
+        """What becomes of a call that has found a budget at its end; None: it may go on."""
         if not isinstance(answer, Shortage):
             if isinstance(answer, LooseHold):
                 call.outcome = past_limits(answer)
-            return True
+            return None
         if not self._swallows(call.emitters[0]):
-            self.refuse(call, refusals.refusal_of(answer))
-            return False
+            return self._refuse(call, refusals.refusal_of(answer))
         call.hold = self.ledger.charge(claim, call.opened_ns)
         self._let_through(call, answer.balance.key.budget.label)
-        return False
+        return call
 
-    def _known(
-        self, plan: Plan, emitter: str, trace_id: int, most_output: object
-    ) -> tuple[Claim | None, Tokens]:
-        """What a call asks for, of which a span says more than usual, or a guard soon will."""
-        if self.guarded and self.coverage.follows(emitter):
-            return self._planner.floor(plan, trace_id)
-        return self._planner.special(plan, trace_id, _count(most_output))
+    def _refuse(self, call: Call, refusal: TokenQuotaExceeded) -> Call:
+        """Refuse the call of a span; again, if it is another emitter's of one that was refused."""
+        before, emitter = call.after, call.emitters[0]
+        if (
+            before is not None
+            and not before.sent
+            and emitter not in before.emitters
+            and call.opened_ns - before.opened_ns <= _SIBLING_NS
+            and before.plan.kind.scope == call.plan.kind.scope
+            and compatible(before.plan.kind, call.plan.kind)
+        ):
+            before.emitters += (emitter,)
+            return before
+        return self.refuse(call, refusal)
+
+    def _expect_request(
+        self, call: Call, ancestor: Call | None, latest: Call | None, most_output: object
+    ) -> Claim | None:
+        """What a call asks for whose request a guard may soon see."""
+        call.spans = {call.span_id}
+        self.unsent.add(call)
+        for before in (ancestor, latest):
+            if before is not None and before.refusal is not None:
+                call.after = before
+        if self.coverage.follows(call.emitters[0]):
+            claim, call.estimate = self._planner.floor(call.plan, call.trace_id)
+        else:
+            claim, call.estimate = self._planner.special(
+                call.plan, call.trace_id, _count(most_output)
+            )
+        return claim
 
     def _forbid(self, call: Call) -> Call:
         """Refuse a call whatever is left, or let it through where that cannot be done."""
         refusal = self._forbidden(call)
         if not self._swallows(call.emitters[0]):
-            return self.refuse(call, refusal)
+            return self._refuse(call, refusal)
         if call.plan.claim is not None:
             call.hold = self.ledger.charge(call.plan.claim, call.opened_ns)
         self._let_through(call, refusal.budget)

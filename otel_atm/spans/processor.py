@@ -57,6 +57,7 @@ class GateProcessor(SpanProcessor):
         access = best_access()
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
         self._spans: dict[int | None, tuple[Any, Emitter | None]] = gate.spans
+        self._refused = gate.refused
         self._unsaid: deque[Alert] = deque(maxlen=16)  # that no span tells of yet
         alert = WeakMethod(self._alert)  # a gate may outlive its processor
         gate.alerts.listen(lambda told: (tell := alert()) and tell(told))
@@ -71,7 +72,7 @@ class GateProcessor(SpanProcessor):
             attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
             spans = self._spans
             found = spans.get(parent_id)
-            above = found and found[0]
+            above = found[0] if found else self._refused.get(parent_id)
             if KINDS.isdisjoint(attributes) and not NAMED[scope_name]:
                 if above is not None:  # so that a span below this one still finds what is above
                     self._remember(span_id, above, None)
