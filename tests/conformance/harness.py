@@ -22,13 +22,17 @@ from otel_atm.testing import Asked, ProviderServer, Reported, Tokens
 TEXTS: Final = ("It was a bright cold day in April. " * 6, "The clocks struck thirteen. " * 9)
 PLENTY: Final = atm.Budget("1000M tokens / month", name="plenty")
 CALLS: Final = atm.Budget("1M requests / month", name="calls")
-#: Used up before the way is tried.
-USED_UP: Final = atm.Budget("1 request / month per user", name="used up")
+#: As many calls as a way makes: one use of it fits, and then no other.
+USED_UP: Final = "used up"
 #: What is left of it lets a span in of which nothing is known, but not the request below it.
-SHORT: Final = atm.Budget("1000 tokens / month per user", name="short", mode="strict")
+SHORT: Final = "short"
+STRICT: Final = atm.Budget("1000 tokens / month per user", name=SHORT, mode="strict")
 SPENT_OF_SHORT: Final = 970
 #: Checks that a way may be unable to pass, with the reason, in `Way.cannot`.
-CHECKS: Final = ("counted", "tokens", "charged", "blocked", "refused once", "seen")
+CHECKS: Final = ("counted", "tokens", "charged", "fits", "blocked", "refused once", "seen")
+
+#: Users: with budget enough, and with just enough. Others are named after their budgets.
+ANN, FITTING = ROLES = "ann", "fitting"
 
 Row = dict[str, Any]
 Result = dict[str, Any]
@@ -78,6 +82,7 @@ class Tried:
         charged: budget → what they were charged.
         held: budget → what was still held when each try was over.
         refused: budget → requests that the server saw, and what the application saw.
+        misfit: what happened instead of a use that just fits into its budget; mostly nothing.
         seconds: that all this took.
     """
 
@@ -88,7 +93,13 @@ class Tried:
     charged: dict[str, float] = field(default_factory=dict)
     held: dict[str, float] = field(default_factory=dict)
     refused: dict[str, tuple[int, BaseException | None]] = field(default_factory=dict)
+    misfit: str = ""
     seconds: float = 0
+
+    @property
+    def calls(self) -> int:
+        """That one use of the way makes."""
+        return self.way.requests if self.way.calls is None else self.way.calls
 
 
 class Harness:
@@ -117,8 +128,8 @@ class Harness:
         began = time.monotonic()
         tried = self._tried[name] = Tried(way)
         self._let_in(name, tried)
-        self._refuse(name, tried, USED_UP, spent=1)
-        self._refuse(name, tried, SHORT, spent=SPENT_OF_SHORT)
+        self._use_up(name, tried)
+        self._fall_short(name, tried)
         tried.seconds = time.monotonic() - began
 
     def results(self) -> Iterator[Result]:
@@ -128,13 +139,13 @@ class Harness:
         time.sleep(0.5)  # nobody says when a thread that might report has nothing to report
         rows = self._rows()
         for name, tried in self._tried.items():
-            groups = [rows.pop(_user(name, budget), []) for budget in (None, USED_UP, SHORT)]
-            yield {"way": name, **judge(tried, *groups)}
+            groups = [rows.pop(_user(name, role), []) for role in (*ROLES, USED_UP, SHORT)]
+            yield {"way": name, **judge(tried, groups[0], groups[2:])}
         yield {"strays": sum(map(len, rows.values()))}
 
     def _let_in(self, name: str, tried: Tried) -> None:
         before = self._begin([PLENTY, CALLS])
-        with atm.context(user=_user(name, None)):
+        with atm.context(user=_user(name, ANN)):
             for text in TEXTS:
                 error = _raised(tried.way.run, text)
                 tried.raised += [error] if error is not None else []
@@ -143,14 +154,28 @@ class Harness:
         tried.charged = {label: after[label] - before[label] for label in (*after, *before)}
         tried.requests, tried.lines = self._server.requests, self._server.reported
 
-    def _refuse(self, name: str, tried: Tried, budget: atm.Budget, spent: int) -> None:
-        self._begin([budget])
-        with atm.context(user=_user(name, budget)):
-            with self._processor.admit(tokens=spent):
-                pass
+    def _use_up(self, name: str, tried: Tried) -> None:
+        noun = "request" if tried.calls == 1 else "requests"
+        self._begin([atm.Budget(f"{tried.calls} {noun} / month per team", name=USED_UP)])
+        with atm.context(user=_user(name, FITTING), team=name):
             error = _raised(tried.way.run, TEXTS[0])
         self._settle(tried)
-        tried.refused[budget.label] = self._server.requests, error
+        if error is not None or self._server.requests != tried.way.requests:
+            tried.misfit = f"{self._server.requests} requests; the application saw {_names(error)}"
+        self._refused(name, tried, USED_UP)
+
+    def _fall_short(self, name: str, tried: Tried) -> None:
+        self._begin([STRICT])
+        with atm.context(user=_user(name, SHORT)), self._processor.admit(tokens=SPENT_OF_SHORT):
+            pass
+        self._refused(name, tried, SHORT)
+
+    def _refused(self, name: str, tried: Tried, budget: str) -> None:
+        self._server.reset()
+        with atm.context(user=_user(name, budget), team=name):
+            error = _raised(tried.way.run, TEXTS[0])
+        self._settle(tried)
+        tried.refused[budget] = self._server.requests, error
 
     def _begin(self, budgets: list[atm.Budget]) -> Mapping[str, float]:
         self._processor.set_budgets(budgets)
@@ -182,7 +207,7 @@ class Harness:
         return rows
 
 
-def judge(tried: Tried, rows: list[Row], *refused: list[Row]) -> Result:
+def judge(tried: Tried, rows: list[Row], refused: list[list[Row]]) -> Result:
     """What a way came to, as JSON; `failed` says of each check that it did not pass why.
 
     Args:
@@ -195,6 +220,7 @@ def judge(tried: Tried, rows: list[Row], *refused: list[Row]) -> Result:
             *_uncounted(tried, rows),
             *_unlike(tried, rows),
             *_uncharged(tried, rows),
+            *([("fits", tried.misfit)] if tried.misfit else []),
             *_unstopped(tried, refused),
         )
     )
@@ -221,7 +247,7 @@ _Finding = Iterator[tuple[str, str]]
 
 def _uncounted(tried: Tried, rows: list[Row]) -> _Finding:
     way = tried.way
-    requests, calls = 2 * way.requests, 2 * (way.requests if way.calls is None else way.calls)
+    requests, calls = 2 * way.requests, 2 * tried.calls
     attempts = sum(row["attempts"] for row in rows)
     said = {(row["status"], row["decision"]) for row in rows}
     if tried.raised:
@@ -268,8 +294,8 @@ def _unstopped(tried: Tried, refused: Iterable[list[Row]]) -> _Finding:
             yield "seen", f"{label}: the application saw {_names(error)}"
 
 
-def _user(way: str, budget: atm.Budget | None) -> str:
-    return f"{'ann' if budget is None else budget.label}: {way}"
+def _user(way: str, role: str) -> str:
+    return f"{role}: {way}"
 
 
 def _raised(run: Callable[[str], None], text: str) -> BaseException | None:

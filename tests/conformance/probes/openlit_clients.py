@@ -20,9 +20,7 @@ PACKAGES = ("openlit", "openai", "anthropic")
 
 def instrument(provider: TracerProvider) -> None:
     prices = Path(__file__).with_name("_openlit_prices.json")  # else it fetches some
-    openlit.init(
-        tracer=provider.get_tracer("openlit"), pricing_json=str(prices), disable_metrics=True
-    )
+    openlit.init(pricing_json=str(prices), disable_metrics=True, disable_events=True)
 
 
 def ways(server: ProviderServer) -> Mapping[str, Way]:
