@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 from tests.conformance import page
@@ -32,14 +33,12 @@ def main() -> None:
     chosen = [known[name] for name in given.probes] or list(known.values())
     if given.part:
         chosen = _part(chosen, *map(int, given.part.split("/")))
-    deadline = time.monotonic() + 60 * given.minutes
     failures, everything = 0, {}
-    for probe, trials in _run(chosen, given.mode or list(MODES), deadline, given.jobs):
-        for trial in trials:
-            failures += _show(trial)
-        everything[probe.name] = {trial.mode: trial.as_json() for trial in trials}
+    for probe, trial in _run(chosen, given.mode or list(MODES), given.minutes, given.jobs):
+        failures += _show(trial)
+        everything[f"{probe.name} {trial.mode}"] = trial.as_json()
         if given.write:
-            page.keep(probe, everything[probe.name])
+            page.keep(probe, [trial])
     if given.json:
         Path(given.json).write_text(json.dumps(everything, indent=1))
     if given.write:
@@ -68,17 +67,20 @@ def _part(chosen: list[Probe], number: int, parts: int) -> list[Probe]:
 
 
 def _run(
-    chosen: list[Probe], modes: list[str], deadline: float, jobs: int
-) -> Iterator[tuple[Probe, list[Trial]]]:
-    """Each probe's trials, as long as there is time."""
+    chosen: list[Probe], modes: list[str], minutes: float, jobs: int
+) -> Iterator[tuple[Probe, Trial]]:
+    """Each probe in the first mode, then in the next, as long as there is time."""
+    deadline = time.monotonic() + 60 * minutes
+    python = {env: python_of(env) for env in sorted({probe.env for probe in chosen})}
+
+    def run(pair: tuple[str, Probe]) -> tuple[Probe, Trial] | None:
+        mode, probe = pair
+        if time.monotonic() > deadline:
+            return None
+        return probe, Trial(probe.name, mode, python[probe.env]).run()
+
     with ThreadPoolExecutor(jobs) as pool:
-        for probe in chosen:
-            if time.monotonic() > deadline:
-                print(f"no time for {probe.name}", flush=True)
-                continue
-            python = python_of(probe.env)
-            trials = [Trial(probe.name, mode, python) for mode in modes]
-            yield probe, list(pool.map(Trial.run, trials))
+        yield from filter(None, pool.map(run, product(modes, chosen)))
 
 
 def _show(trial: Trial) -> int:
