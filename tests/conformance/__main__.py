@@ -51,7 +51,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("probes", nargs="*", metavar="probe", help="all, if none is named")
     parser.add_argument("--mode", action="append", choices=list(MODES), help="all, if none")
     parser.add_argument("--part", metavar="K/N", help="the Kth of N parts, environment by it")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing later")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="of trials; none is begun later"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
     parser.add_argument("--json", metavar="FILE", help="where to write all that was seen")
     parser.add_argument("--write", action="store_true", help="keep the results, write the page")
@@ -70,8 +72,8 @@ def _run(
     chosen: list[Probe], modes: list[str], minutes: float, jobs: int
 ) -> Iterator[tuple[Probe, Trial]]:
     """Each probe in the first mode, then in the next, as long as there is time."""
-    deadline = time.monotonic() + 60 * minutes
     python = {env: python_of(env) for env in sorted({probe.env for probe in chosen})}
+    deadline = time.monotonic() + 60 * minutes
 
     def run(pair: tuple[str, Probe]) -> tuple[Probe, Trial] | None:
         mode, probe = pair

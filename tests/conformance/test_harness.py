@@ -57,7 +57,7 @@ def asking(server: ProviderServer, times: int = 1) -> Callable[[str], None]:
 def test_all_ways_of_the_plain_client_pass_in_this_interpreter() -> None:
     trial = Trial("plain_openai", "doors", sys.executable).run()
     assert trial.failures == []
-    assert len(trial.results) == 24
+    assert len(trial.results) == 32
     refused = [one["refused"].values() for one in trial.results.values()]
     assert {tuple(one["raised"]) for both in refused for one in both} == {("TokenQuotaExceeded",)}
 

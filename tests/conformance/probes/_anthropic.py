@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import anthropic
+import httpx2
 from pydantic import BaseModel
 
 from otel_atm.testing import ProviderServer
 from tests.conformance.harness import Way
+from tests.conformance.probes._storms import Rough
 from tests.conformance.probes._ways import Asks, in_loop
 
 MODEL: Final = "claude-opus-4-8"
@@ -64,6 +66,19 @@ def anthropic_ways(server: ProviderServer) -> Mapping[str, Way]:
             requests=3,
         ),
     }
+
+
+def rough_anthropic_ways(server: ProviderServer) -> Mapping[str, Way]:
+    """The same in rough weather."""
+    found = Rough(
+        server,
+        anthropic.Anthropic(base_url=server.anthropic_url, api_key="k"),
+        lambda: anthropic.AsyncAnthropic(base_url=server.anthropic_url, api_key="k"),
+        _ASKS.answers["messages"],
+        _ASKS.streams["messages stream"],
+        (httpx2.RemoteProtocolError, anthropic.APIConnectionError),
+    ).ways()
+    return {f"messages {name}": way for name, way in found.items()}
 
 
 def _asking(text: str) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import httpx2
 import openai
 from pydantic import BaseModel
 
 from otel_atm.testing import ProviderServer
 from tests.conformance.harness import Way
+from tests.conformance.probes._storms import Rough
 from tests.conformance.probes._ways import Asks, in_loop
 
 MODEL: Final = "gpt-5.1"
@@ -74,6 +76,18 @@ def openai_ways(server: ProviderServer) -> Mapping[str, Way]:
             requests=3,
         ),
     }
+
+
+def rough_openai_ways(server: ProviderServer) -> Mapping[str, Way]:
+    """The same in rough weather."""
+    return Rough(
+        server,
+        openai.OpenAI(base_url=server.openai_url, api_key="k"),
+        lambda: openai.AsyncOpenAI(base_url=server.openai_url, api_key="k"),
+        _ASKS.answers["chat"],
+        _ASKS.streams["chat stream"],
+        (httpx2.RemoteProtocolError, openai.APIConnectionError),
+    ).ways()
 
 
 def _user(text: str) -> list[Any]:

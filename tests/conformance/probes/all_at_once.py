@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_atm.testing import ProviderServer
 from tests.conformance.harness import Way
-from tests.conformance.probes._anthropic import anthropic_ways
-from tests.conformance.probes._openai import openai_ways
+from tests.conformance.probes._anthropic import anthropic_ways, rough_anthropic_ways
+from tests.conformance.probes._openai import openai_ways, rough_openai_ways
 
 ENV = "clients"
 TITLE = "genai, Traceloop and OpenInference at once, and the client's own spans"
@@ -44,4 +44,9 @@ def instrument(provider: TracerProvider) -> None:
 
 
 def ways(server: ProviderServer) -> Mapping[str, Way]:
-    return {**openai_ways(server), **anthropic_ways(server)}
+    return {
+        **openai_ways(server),
+        **rough_openai_ways(server),
+        **anthropic_ways(server),
+        **rough_anthropic_ways(server),
+    }

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_atm.testing import ProviderServer
 from tests.conformance.harness import Way
-from tests.conformance.probes._anthropic import anthropic_ways
+from tests.conformance.probes._anthropic import anthropic_ways, rough_anthropic_ways
 
 ENV = "clients"
 TITLE = "anthropic, its own spans"
@@ -20,4 +20,4 @@ def instrument(provider: TracerProvider) -> None:
 
 
 def ways(server: ProviderServer) -> Mapping[str, Way]:
-    return anthropic_ways(server)
+    return {**anthropic_ways(server), **rough_anthropic_ways(server)}

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_atm.testing import ProviderServer
 from tests.conformance.harness import Way
-from tests.conformance.probes._openai import openai_ways
+from tests.conformance.probes._openai import openai_ways, rough_openai_ways
 
 ENV = "clients"
 TITLE = "openai"
@@ -20,4 +20,4 @@ def instrument(provider: TracerProvider) -> None:
 
 
 def ways(server: ProviderServer) -> Mapping[str, Way]:
-    return openai_ways(server)
+    return {**openai_ways(server), **rough_openai_ways(server)}
