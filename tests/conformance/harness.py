@@ -7,61 +7,31 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_atm as atm
-from otel_atm.testing import Asked, ProviderServer, Reported, Tokens
+from otel_atm.testing import Asked, ProviderServer, Tokens
+from tests.conformance.verdict import Result, Row, judge, names
+from tests.conformance.way import CALLS, PLENTY, Tried, Way
+
+__all__ = ["Harness", "Way", "spending"]
 
 #: Of different lengths, so that the provider's answers differ; long enough for `SHORT`.
 TEXTS: Final = ("It was a bright cold day in April. " * 6, "The clocks struck thirteen. " * 9)
-PLENTY: Final = atm.Budget("1000M tokens / month", name="plenty")
-CALLS: Final = atm.Budget("1M requests / month", name="calls")
 #: As many calls as a way makes: one use of it fits, and then no other.
 USED_UP: Final = "used up"
 #: What is left of it lets a span in of which nothing is known, but not the request below it.
 SHORT: Final = "short"
 STRICT: Final = atm.Budget("1000 tokens / month per user", name=SHORT, mode="strict")
 SPENT_OF_SHORT: Final = 970
-#: Checks that a way may be unable to pass, with the reason, in `Way.cannot`.
-CHECKS: Final = ("counted", "tokens", "charged", "fits", "blocked", "refused once", "seen")
 
 #: Users: with budget enough, and with just enough. Others are named after their budgets.
 ANN, FITTING = ROLES = "ann", "fitting"
-
-Row = dict[str, Any]
-Result = dict[str, Any]
-_Counts = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to use a client.
-
-    Attributes:
-        run: uses it once with a text, and reads what comes back to its end.
-        requests: that this sends.
-        told: whether the provider tells what it used, to each request.
-        calls: rows that it makes; None for as many as requests: a client's retries are one call.
-        refusals: rows that say "refused" when it is; more than one if it calls many times at once.
-        statuses: that its rows may have.
-        note: for the page.
-        cannot: a check → why it cannot be passed; it is shown on the page and is no failure.
-    """
-
-    run: Callable[[str], None]
-    requests: int = 1
-    told: bool = True
-    calls: int | None = None
-    refusals: int = 1
-    statuses: tuple[str, ...] = ("ok",)
-    note: str = ""
-    cannot: Mapping[str, str] = field(default_factory=dict)
 
 
 def spending(asked: Asked) -> Tokens:
@@ -74,36 +44,6 @@ def spending(asked: Asked) -> Tokens:
         cache_write=length % 31,
         reasoning=1 + length % 13,
     )
-
-
-@dataclass(slots=True)
-class Tried:
-    """What was seen while a way was tried, but for its rows.
-
-    Attributes:
-        requests, lines: of the server, for the calls that were let in.
-        raised: what these raised; mostly nothing.
-        charged: budget → what they were charged.
-        held: budget → what was still held when each try was over.
-        refused: budget → requests that the server saw, and what the application saw.
-        misfit: what happened instead of a use that just fits into its budget; mostly nothing.
-        seconds: that all this took.
-    """
-
-    way: Way
-    requests: int = 0
-    lines: list[Reported] = field(default_factory=list)
-    raised: list[BaseException] = field(default_factory=list)
-    charged: dict[str, float] = field(default_factory=dict)
-    held: dict[str, float] = field(default_factory=dict)
-    refused: dict[str, tuple[int, BaseException | None]] = field(default_factory=dict)
-    misfit: str = ""
-    seconds: float = 0
-
-    @property
-    def calls(self) -> int:
-        """That one use of the way makes."""
-        return self.way.requests if self.way.calls is None else self.way.calls
 
 
 class Harness:
@@ -165,7 +105,7 @@ class Harness:
             error = _raised(tried.way.run, TEXTS[0])
         self._settle(tried)
         if error is not None or self._server.requests != tried.way.requests:
-            tried.misfit = f"{self._server.requests} requests; the application saw {_names(error)}"
+            tried.misfit = f"{self._server.requests} requests; the application saw {names(error)}"
         self._refused(name, tried, USED_UP)
 
     def _fall_short(self, name: str, tried: Tried) -> None:
@@ -211,97 +151,6 @@ class Harness:
         return rows
 
 
-def judge(tried: Tried, rows: list[Row], refused: list[list[Row]]) -> Result:
-    """What a way came to, as JSON; `failed` says of each check that it did not pass why.
-
-    Args:
-        tried: what was seen.
-        rows: of the calls that were let in.
-        refused: rows of the calls that had to be refused, for each budget.
-    """
-    found = dict(
-        (
-            *_uncounted(tried, rows),
-            *_unlike(tried, rows),
-            *_uncharged(tried, rows),
-            *([("fits", tried.misfit)] if tried.misfit else []),
-            *_unstopped(tried, refused),
-        )
-    )
-    cannot = tried.way.cannot
-    return {
-        "note": tried.way.note,
-        "told": tried.way.told,
-        "requests": tried.requests,
-        "rows": len(rows),
-        "attempts": sum(row["attempts"] for row in rows),
-        "sources": sorted({row["source"] for row in rows}),
-        "refused": {
-            label: {"requests": requests, "raised": [type(one).__name__ for one in _chain(error)]}
-            for label, (requests, error) in tried.refused.items()
-        },
-        "failed": {check: said for check, said in found.items() if check not in cannot},
-        "cannot": {check: cannot[check] for check in found if check in cannot},
-        "seconds": round(tried.seconds, 2),
-    }
-
-
-_Finding = Iterator[tuple[str, str]]
-
-
-def _uncounted(tried: Tried, rows: list[Row]) -> _Finding:
-    way = tried.way
-    requests, calls = 2 * way.requests, 2 * tried.calls
-    attempts = sum(row["attempts"] for row in rows)
-    said = {(row["status"], row["decision"]) for row in rows}
-    allowed = {(status, "allowed") for status in way.statuses}
-    if tried.raised:
-        yield "counted", f"the application saw {_names(tried.raised[0])}"
-    elif tried.requests != requests:
-        yield "counted", f"{tried.requests} requests instead of {requests}"
-    elif len(rows) != calls or attempts != requests:
-        yield "counted", f"{len(rows)} rows, {attempts} attempts for {calls} calls"
-    elif not said <= allowed:
-        yield "counted", f"rows say {sorted(said)}"
-
-
-def _unlike(tried: Tried, rows: list[Row]) -> _Finding:
-    """Each row says what the provider told; where it told nothing, that it is an estimate."""
-    found = Counter(_tokens(row) for row in rows if not row["estimated"])
-    by_session = [row for row in rows if row["session_id"]]  # the length of what it asked
-    told = Counter(_told(line) for line in tried.lines if line.told)
-    if tried.way.told is not all(line.told for line in tried.lines):
-        yield "tokens", f"told={tried.way.told} is not what the server did"
-    elif found != told:
-        yield "tokens", f"rows have {_list(found - told)}; told was {_list(told - found)}"
-    elif any(row["estimated"] and not row["total_tokens"] for row in rows):
-        yield "tokens", "an estimate of nothing"
-    elif any(row["input_tokens"] != 100 + int(row["session_id"] or 0) for row in by_session):
-        yield "tokens", "a session has the row of another"
-
-
-def _uncharged(tried: Tried, rows: list[Row]) -> _Finding:
-    """The budgets were charged what the rows say, and nothing is held when all is over."""
-    wanted = {PLENTY.label: sum(row["total_tokens"] for row in rows), CALLS.label: len(rows)}
-    for label, amount in wanted.items():
-        charged = tried.charged.get(label, 0)
-        if charged != amount:
-            yield "charged", f"{label}: {charged:g} charged, the rows say {amount}"
-    for label, held in tried.held.items():
-        yield "charged", f"{label}: {held:g} still held"
-
-
-def _unstopped(tried: Tried, refused: Iterable[list[Row]]) -> _Finding:
-    for (label, (requests, error)), rows in zip(tried.refused.items(), refused, strict=True):
-        if requests:
-            yield "blocked", f"{label}: {requests} requests were sent"
-        decisions = [row["decision"] for row in rows]
-        if decisions != ["refused"] * tried.way.refusals:
-            yield "refused once", f"{label}: rows say {dict(Counter(decisions))}"
-        if not any(isinstance(one, atm.TokenQuotaExceeded) for one in _chain(error)):
-            yield "seen", f"{label}: the application saw {_names(error)}"
-
-
 def _user(way: str, role: str) -> str:
     return f"{role}: {way}"
 
@@ -312,39 +161,3 @@ def _raised(run: Callable[[str], None], text: str) -> BaseException | None:
     except Exception as error:  # noqa: BLE001 - what comes out is what is wanted
         return error
     return None
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    """The error, what it came from, and what was gathered in it: outermost first."""
-    found: list[BaseException] = []
-    waiting = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if one is not None and one not in found:
-            found.append(one)
-            waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
-    return found
-
-
-def _names(error: BaseException | None) -> str:
-    """The types of a chain of errors, and the text of the first."""
-    if error is None:
-        return "nothing"
-    return f"{' < '.join(type(one).__name__ for one in _chain(error))}: {str(error)[:300]}"
-
-
-def _tokens(row: Row) -> _Counts:
-    kinds = ("input", "output", "cache_read", "cache_write", "reasoning", "total")
-    return tuple(row[f"{kind}_tokens"] for kind in kinds)
-
-
-def _told(line: Reported) -> _Counts:
-    counts, total = line.tokens, line.input_tokens + line.output_tokens
-    return (
-        *(counts.input, counts.output, counts.cache_read, counts.cache_write, counts.reasoning),
-        total,
-    )
-
-
-def _list(counts: Counter[_Counts]) -> str:
-    return ", ".join(map(str, counts.elements())) or "nothing"

@@ -152,4 +152,4 @@ def _reasons(shown: Mapping[str, Any], modes: list[str], kind: str) -> Iterator[
 
 
 def _date(found: Mapping[str, Any]) -> str:
-    return max(one["date"] for one in found["modes"].values())
+    return max(str(one["date"]) for one in found["modes"].values())

@@ -24,7 +24,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 import otel_atm as atm
 from otel_atm.ledger import MemoryLedger
 from otel_atm.testing import ProviderServer
-from tests.conformance.harness import PLENTY, Harness, spending
+from tests.conformance.harness import Harness, spending
+from tests.conformance.way import PLENTY
 
 _HOME: Final = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", None)
 
