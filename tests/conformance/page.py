@@ -97,14 +97,14 @@ def _cells(found: Mapping[str, Any], modes: Iterable[str]) -> Iterator[str]:
             for check in checks
             for way in (*one["failed"].get(check, ()), *one["cannot"].get(check, ()))
         }
-        yield f"all {ways}" if not short else f"{ways - len(short)} of {ways}"
+        yield f"all {ways}" if not short else f"{max(0, ways - len(short))} of {ways}"
 
 
 def _passed(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return "—"
     short = {way for kind in ("failed", "cannot") for ways in one[kind].values() for way in ways}
-    return f"{one['ways'] - len(short)} of {one['ways']}" + ("!" if one["trouble"] else "")
+    return f"{max(0, one['ways'] - len(short))} of {one['ways']}"
 
 
 def _seen(found: Mapping[str, Any], modes: Iterable[str]) -> str:

@@ -28,13 +28,15 @@ def summary(trial: Trial) -> dict[str, Any]:
         for kind, checks in found.items():
             for check, why in one.get(kind, {}).items():
                 checks[check][way] = _without_numbers(why) if kind == "failed" else why
+    if trial.strays:
+        found["failed"]["counted"]["afterwards"] = f"{trial.strays} rows that belong to no way"
+    if trial.trouble:
+        found["failed"]["ended"]["all ways"] = _without_numbers(trial.trouble.splitlines()[-1])
     return {
         **found,
         "ways": len(trial.results),
         "raised": dict(raised),
         "notes": {way: one["note"] for way, one in trial.results.items() if one.get("note")},
-        "strays": trial.strays,
-        "trouble": trial.trouble.splitlines()[-1] if trial.trouble else "",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "python": platform.python_version(),
     }
