@@ -101,6 +101,28 @@ def test_a_way_that_swallows_the_refusal_is_seen(tmp_path: Path, server: Provide
     assert set(found["failed"]) == {"seen"}
 
 
+def test_a_way_that_ends_its_process_is_named_and_the_others_are_tried(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(
+        """#!/bin/sh
+        if [ "$5" ]; then  # ways are named: the second process
+            echo '{"ways": ["good"]}'
+            echo '{"way": "good", "failed": {}}'
+            echo '{"strays": 0}'
+        else
+            echo '{"ways": ["bad", "good"]}'
+            echo '{"begins": "bad"}'
+            echo oh >&2
+            exit 1
+        fi
+        """
+    )
+    python.chmod(0o755)
+    trial = Trial("any", "doors", python).run()
+    assert trial.failures == ["bad: ended: it hung or crashed: oh"]
+    assert list(trial.results) == ["bad", "good"]
+
+
 @pytest.mark.parametrize("env", sorted({probe.env for probe in catalog.probes().values()}))
 def test_an_environment_is_locked(env: str) -> None:
     lines = catalog.lock_file(env).read_text().splitlines()
