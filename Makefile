@@ -5,6 +5,7 @@
 #   make bench   what metering costs, as ratios
 #   make docs    the documentation, into site/
 #   make lint    ruff and mypy
+#   make conformance   emitters in environments of their own; writes docs/conformance.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench docs lint clean
+.PHONY: help demo test bench docs lint conformance clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,8 +39,12 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing/api.py
 
+# All of it takes a while; ARGS="genai_openai --mode doors" is one probe in one mode.
+conformance: $(VENV)/.test
+	$(BIN)/python -m tests.conformance $(or $(ARGS),--jobs 2 --write)
+
 clean:
-	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .conformance site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
