@@ -1,0 +1,24 @@
+"""LangChain under OpenTelemetry's instrumentation."""
+
+from __future__ import annotations
+
+from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+
+from tests.conformance.probes._langchain import langchain_ways as ways
+
+__all__ = ["ENV", "PACKAGES", "TITLE", "instrument", "ways"]
+
+ENV = "langchain"
+TITLE = "opentelemetry-instrumentation-genai-langchain"
+PACKAGES = (
+    "opentelemetry-instrumentation-genai-langchain",
+    "langchain",
+    "langchain-openai",
+    "langchain-anthropic",
+)
+
+
+def instrument(provider: TracerProvider) -> None:
+    """The framework alone."""
+    LangChainInstrumentor().instrument(tracer_provider=provider, skip_dep_check=True)
