@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.conformance.catalog import HERE, MODES, ROOT, UNENFORCED, Probe, probes
+from tests.conformance.catalog import HERE, ROOT, Probe
 
 PAGE: Final = ROOT / "docs" / "conformance.md"
 _RESULTS: Final = HERE / "results"

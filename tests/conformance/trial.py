@@ -11,9 +11,11 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -24,7 +26,7 @@ from otel_atm.ledger import MemoryLedger
 from otel_atm.testing import ManualClock, ProviderServer
 from tests.conformance.harness import PLENTY, Harness, spending
 
-_HOME: Final = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", None)  # noqa: S104 - to compare
+_HOME: Final = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", None)
 
 
 class Careful(SpanProcessor):
@@ -41,17 +43,16 @@ class Careful(SpanProcessor):
 
 
 def _safely(do: Callable[..., None], *args: Any) -> None:
-    try:
+    with suppress(Exception):  # the SDK would log it
         do(*args)
-    except Exception:  # noqa: BLE001, S110 - the SDK would log it
-        pass
 
 
-def set_up(mode: str, store: Path) -> tuple[TracerProvider, atm.TokenSpanProcessor]:
-    """A provider, and a processor that meters it as the mode says."""
+def make_provider(mode: str) -> TracerProvider:
+    """The global provider, which some clients take without being told."""
     sampler = ALWAYS_OFF if mode == "unsampled" else ALWAYS_ON
     provider = TracerProvider(sampler, Resource({}), shutdown_on_exit=False)
-    return provider, meter(mode, provider, store)
+    trace.set_tracer_provider(provider)
+    return provider
 
 
 def meter(mode: str, provider: TracerProvider, store: Path) -> atm.TokenSpanProcessor:
@@ -77,7 +78,7 @@ def stay_at_home() -> None:
         else:
             return
         if host not in _HOME:
-            print(f"stopped: {event} {host}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"stopped: {event} {host}\n")
             raise OSError(f"{host}: probes talk to the loopback interface only")
 
     sys.addaudithook(audit)
@@ -88,15 +89,11 @@ def try_probe(name: str, mode: str, only: list[str], say: Callable[[dict[str, An
     module = f"tests.conformance.probes.{name}"
     with tempfile.TemporaryDirectory() as folder, ProviderServer(spending) as server:
         store = Path(folder) / "tokens.duckdb"
-        if mode == "late":
-            provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
-            probe = importlib.import_module(module)
-            probe.instrument(provider)
-            processor = meter(mode, provider, store)
-        else:
-            provider, processor = set_up(mode, store)
-            probe = importlib.import_module(module)
-            probe.instrument(provider)
+        provider = make_provider(mode)
+        processor = None if mode == "late" else meter(mode, provider, store)
+        probe = importlib.import_module(module)
+        probe.instrument(provider)
+        processor = processor or meter(mode, provider, store)
         harness = Harness(processor, provider, server, store)
         ways = probe.ways(server)
         say({"ways": [way for way in ways if not only or way in only]})

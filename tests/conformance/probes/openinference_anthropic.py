@@ -1,0 +1,24 @@
+"""OpenInference's instrumentation of anthropic, above or beside the client's own spans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from openinference.instrumentation.anthropic import AnthropicInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_atm.testing import ProviderServer
+from tests.conformance.harness import Way
+from tests.conformance.probes._anthropic import anthropic_ways
+
+ENV = "clients"
+TITLE = "OpenInference anthropic, and the client's own spans"
+PACKAGES = ("openinference-instrumentation-anthropic", "anthropic")
+
+
+def instrument(provider: TracerProvider) -> None:
+    AnthropicInstrumentor().instrument(tracer_provider=provider, skip_dep_check=True)
+
+
+def ways(server: ProviderServer) -> Mapping[str, Way]:
+    return anthropic_ways(server)
