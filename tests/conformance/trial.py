@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 import otel_atm as atm
 from otel_atm.ledger import MemoryLedger
-from otel_atm.testing import ManualClock, ProviderServer
+from otel_atm.testing import ProviderServer
 from tests.conformance.harness import PLENTY, Harness, spending
 
 _HOME: Final = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", None)
@@ -58,7 +58,7 @@ def make_provider(mode: str) -> TracerProvider:
 def meter(mode: str, provider: TracerProvider, store: Path) -> atm.TokenSpanProcessor:
     """Meter a provider from now on."""
     processor = atm.TokenSpanProcessor(
-        [PLENTY], MemoryLedger(), store, clock=ManualClock(), guards=mode != "spans"
+        [PLENTY], MemoryLedger(), store, guards=mode != "spans"
     )
     if mode == "careful":
         provider.add_span_processor(Careful(processor))
