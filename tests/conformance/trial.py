@@ -57,9 +57,7 @@ def make_provider(mode: str) -> TracerProvider:
 
 def meter(mode: str, provider: TracerProvider, store: Path) -> atm.TokenSpanProcessor:
     """Meter a provider from now on."""
-    processor = atm.TokenSpanProcessor(
-        [PLENTY], MemoryLedger(), store, guards=mode != "spans"
-    )
+    processor = atm.TokenSpanProcessor([PLENTY], MemoryLedger(), store, guards=mode != "spans")
     if mode == "careful":
         provider.add_span_processor(Careful(processor))
     elif mode != "guards":

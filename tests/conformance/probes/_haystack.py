@@ -29,9 +29,7 @@ def haystack_ways(server: ProviderServer) -> Mapping[str, Way]:
         model="gpt-5.1", streaming_callback=_look_away, generation_kwargs=usage, **told
     )
     embedder = OpenAITextEmbedder(model="text-embedding-3-small", **told)
-    documents = OpenAIDocumentEmbedder(
-        model="text-embedding-3-small", progress_bar=False, **told
-    )
+    documents = OpenAIDocumentEmbedder(model="text-embedding-3-small", progress_bar=False, **told)
 
     def piped(component: Any) -> Pipeline:
         pipeline = Pipeline()

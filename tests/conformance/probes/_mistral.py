@@ -37,9 +37,8 @@ def mistral_ways(
                 pass
 
     async def stream_async(client: Mistral, text: str) -> None:
-        async with await client.chat.stream_async(**_asked(text)) as events:
-            async for _ in events:
-                pass
+        async for _ in await client.chat.stream_async(**_asked(text)):
+            pass
 
     return {
         "chat": Way(lambda text: client.chat.complete(**_asked(text))),
@@ -48,9 +47,7 @@ def mistral_ways(
             lambda text: in_loop(make, lambda one: one.chat.complete_async(**_asked(text)))
         ),
         "chat stream": Way(stream),
-        "chat stream async": Way(
-            lambda text: in_loop(make, lambda one: stream_async(one, text))
-        ),
+        "chat stream async": Way(lambda text: in_loop(make, lambda one: stream_async(one, text))),
         "embeddings": Way(
             lambda text: client.embeddings.create(model="mistral-embed", inputs=[text])
         ),

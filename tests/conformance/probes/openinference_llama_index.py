@@ -13,7 +13,12 @@ from tests.conformance.probes._llama_index import llama_index_ways
 
 ENV = "llama_index"
 TITLE = "OpenInference llama-index"
-PACKAGES = ("openinference-instrumentation-llama-index", "llama-index-core", "llama-index-llms-openai", "openai")
+PACKAGES = (
+    "openinference-instrumentation-llama-index",
+    "llama-index-core",
+    "llama-index-llms-openai",
+    "openai",
+)
 
 
 def instrument(provider: TracerProvider) -> None:

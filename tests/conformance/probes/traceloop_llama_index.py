@@ -13,7 +13,12 @@ from tests.conformance.probes._llama_index import llama_index_ways
 
 ENV = "llama_index"
 TITLE = "Traceloop llamaindex"
-PACKAGES = ("opentelemetry-instrumentation-llamaindex", "llama-index-core", "llama-index-llms-openai", "openai")
+PACKAGES = (
+    "opentelemetry-instrumentation-llamaindex",
+    "llama-index-core",
+    "llama-index-llms-openai",
+    "openai",
+)
 
 
 def instrument(provider: TracerProvider) -> None:
