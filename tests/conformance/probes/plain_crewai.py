@@ -1,0 +1,23 @@
+"""CrewAI alone: nobody makes spans of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_atm.testing import ProviderServer
+from tests.conformance.harness import Way
+from tests.conformance.probes._crewai import crewai_ways
+
+ENV = "crewai"
+TITLE = "CrewAI, nobody makes spans of it"
+PACKAGES = ("crewai", "openai")
+
+
+def instrument(provider: TracerProvider) -> None:
+    """Nobody makes spans."""
+
+
+def ways(server: ProviderServer) -> Mapping[str, Way]:
+    return crewai_ways(server)
