@@ -119,7 +119,8 @@ def test_what_is_over_budget_is_not_sent(blank: Program, server: ProviderServer,
     async def main(session: Session) -> None:
         for user in ("ann", "bob"):
             with atm.context(user=user):
-                await session.post(url, json=chat())
+                async with session.post(url, json=chat()):
+                    pass
                 with pytest.raises(atm.TokenQuotaExceeded):
                     await session.post(url, json=chat())
 
@@ -338,8 +339,9 @@ def test_what_the_session_says_of_its_arguments_stays(guarded: Program, url: str
 def test_what_asks_no_model_passes_untouched(guarded: Program, server: ProviderServer) -> None:
     async def main(session: Session) -> None:
         for path in ("models", "files"):
-            await session.post(f"{server.openai_url}/{path}", json={"purpose": "x"})
-            await session.get(f"{server.openai_url}/{path}")
+            target = f"{server.openai_url}/{path}"
+            async with session.post(target, json={"purpose": "x"}), session.get(target):
+                pass
 
     in_a_session(main)
     assert not guarded.path.exists()
