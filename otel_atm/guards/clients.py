@@ -44,14 +44,14 @@ def guard(
         at = door()
         if at is None:
             return wrapped(*args, **kwargs)
-        with _flight(at, error()):
+        with bracket(at, error()):
             return wrapped(*args, **kwargs)
 
     async def request_async(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         at = door()
         if at is None:
             return await wrapped(*args, **kwargs)
-        with _flight(at, error()):
+        with bracket(at, error()):
             return await wrapped(*args, **kwargs)
 
     return [
@@ -61,12 +61,17 @@ def guard(
 
 
 @contextmanager
-def _flight(door: Door, error: type[Exception]) -> Iterator[None]:
-    """All attempts in here are of one call, which ends with the block."""
+def bracket(door: Door, error: type[Exception]) -> Iterator[Flight]:
+    """All attempts in here are of one call, which ends with the block.
+
+    Args:
+        door: that they pass.
+        error: the base of the client's own errors.
+    """
     flight = Flight(door.wire, error, bracketed=True)
     token = flying.set(flight)
     try:
-        yield
+        yield flight
     except BaseException as failure:
         _land(door, flight, failure)
         raise

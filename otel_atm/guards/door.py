@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
 from opentelemetry.trace import Span, get_current_span
 
@@ -11,13 +13,19 @@ from otel_atm.cache import Cache
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate.wire import Wire
 from otel_atm.guards.answers import Answer, read_answer
+from otel_atm.guards.counts import Json
 from otel_atm.guards.flight import Flight, flying
 from otel_atm.guards.hosts import EVERYBODYS, Hosts
 from otel_atm.guards.requests import Request, recognise
 from otel_atm.guards.shape import Shape
 from otel_atm.guards.streams import StreamWatch
+from otel_atm.guards.whole import WholeWatch
 from otel_atm.semconv import ATM_BUDGET_NAME, ATM_DECISION, ERROR_TYPE
 from otel_atm.trouble import Trouble
+
+_T = TypeVar("_T")
+#: The request that a guarded transport sends in this context, maybe through another one.
+_sending: Final[ContextVar[Request | None]] = ContextVar("otel_atm.sending", default=None)
 
 
 class Attempt:
@@ -37,8 +45,31 @@ class Attempt:
     ) -> None:
         self._flight, self._request, self._trouble = flight, request, trouble
         self.asks = asks
-        self._watch: StreamWatch | None = None
-        self._begun = False
+        self._watch: StreamWatch | WholeWatch | None = None
+        self._begun = not request.stream  # only of a stream one asks when it began
+
+    @contextmanager
+    def sending(
+        self, status_in: Callable[[BaseException], int | None] = lambda _: None
+    ) -> Iterator[None]:
+        """The transport sends in here; another one that it sends through is not asked again.
+
+        Args:
+            status_in: the status of an answer that the transport raises as an error; None if the
+                error is none.
+        """
+        token = _sending.set(self._request)
+        try:
+            yield
+        except BaseException as error:
+            code = status_in(error)
+            if code is None:
+                self.failed(error)
+            else:
+                self.status(code)
+            raise
+        finally:
+            _sending.reset(token)
 
     def again(self) -> None:
         """The request is sent once more, as its client made it."""
@@ -67,17 +98,25 @@ class Attempt:
 
     def stream(self) -> None:
         """The body comes in pieces from here on."""
-        self._flight.streaming, self._watch = True, StreamWatch(self._request.shape)
+        watch = StreamWatch if self._request.stream else WholeWatch
+        self._flight.streaming, self._watch = True, watch(self._request.shape)
 
     def chunk(self, chunk: bytes) -> None:
         """A piece of it, not compressed."""
+        self._pass(lambda watch: watch.feed(chunk))
+
+    def event(self, event: Json) -> None:
+        """A piece of it that the transport has parsed."""
+        self._pass(lambda watch: watch.take(event))
+
+    def _pass(self, look: Callable[[StreamWatch | WholeWatch], None]) -> None:
         watch = self._watch
         if watch is None:
             return
         if not self._begun:
             self._begun = True
             self._safely(self._flight.first_chunk)
-        watch.feed(chunk)  # never raises
+        look(watch)  # never raises
         if watch.done:
             self.end(whole=True)  # some readers stop here, and keep the answer open
 
@@ -126,7 +165,7 @@ class Door:
     def send(
         self, emitter: str, method: str, host: str, path: str, body: Callable[[], bytes | None]
     ) -> Attempt | None:
-        """Let a request pass; None if it asks no model.
+        """Let a request pass; None if it asks no model, or has passed already.
 
         Args:
             emitter: the transport.
@@ -138,20 +177,33 @@ class Door:
         Raises:
             TokenQuotaExceeded: a budget refuses it; it must not be sent.
         """
-        try:
+
+        def step() -> Attempt | None:
             request = (
                 recognise(method, host, path, body(), self._hosts) if method == "POST" else None
             )
             if request is not None:
-                return self._pass(emitter, request)
+                return None if _has_passed(request) else self._pass(emitter, request)
             flight = flying.get()
             if flight is not None and flight.call is None:
                 self.wire.pass_over(get_current_span().get_span_context().span_id)
+            return None
+
+        return self.safely(step)
+
+    def safely(self, step: Callable[[], _T]) -> _T | None:
+        """What a step of ours gives; None if it fails.
+
+        Raises:
+            TokenQuotaExceeded: a budget refuses what it asked for.
+        """
+        try:
+            return step()
         except TokenQuotaExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
             self.trouble.note("guard", error)
-        return None
+            return None
 
     def _pass(self, emitter: str, request: Request) -> Attempt:
         flight = flying.get()
@@ -183,6 +235,21 @@ class Door:
             and self.deaf.get(request.host) is None
         )
         return Attempt(flight, request, self.trouble, asks=asks)
+
+
+def _has_passed(request: Request) -> bool:
+    """Whether it is what another transport sends through this one; by now it may be unreadable.
+
+    A server in this process, or a hook, sends something else while it is waited for.
+    """
+    above = _sending.get()
+    if above is None or (above.host, above.operation) != (request.host, request.operation):
+        return False
+    return request.model is None or (above.model, above.stream, above.estimate) == (
+        request.model,
+        request.stream,
+        request.estimate,
+    )
 
 
 def _say(span: Span, refusal: TokenQuotaExceeded) -> None:

@@ -21,6 +21,13 @@ _UNSENT = frozenset(
         "ClientConnectorError",
         "ClientConnectorDNSError",
         "ConnectionTimeoutError",
+        "ClientConnectorCertificateError",
+        "ClientConnectorSSLError",
+        "ClientProxyConnectionError",
+        "NonHttpUrlClientError",
+        "ConnectTimeoutError",
+        "EndpointConnectionError",
+        "ProxyConnectionError",
         "LocalProtocolError",
         "ProxyError",
     )
@@ -67,7 +74,7 @@ class Flight:
 
     def refused(self, refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
         """The refusal, in the words of the client."""
-        return refusal if self.error is None else _as(self.error, refusal)
+        return refusal if self.error is None else as_error(self.error, refusal)
 
     def status(self, code: int) -> bool:
         """Note the status of an answer; whether it is one that has used something."""
@@ -147,7 +154,7 @@ flying: ContextVar[Flight | None] = ContextVar("otel_atm.flight", default=None)
 _kinds: dict[type[Exception], type[TokenQuotaExceeded]] = {}
 
 
-def _as(error: type[Exception], refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
+def as_error(error: type[Exception], refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
     """The same refusal, which is also an error of the client's."""
     kind = _kinds.get(error)
     if kind is None:

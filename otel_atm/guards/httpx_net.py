@@ -28,14 +28,11 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = _attempt(name, at, args, kwargs)
         if at is None or attempt is None:
             return wrapped(*args, **kwargs)
-        try:
+        with attempt.sending():
             if attempt.asks:
                 response = ask(wrapped, at, attempt, module, args, kwargs)
             else:
                 response = wrapped(*args, **kwargs)
-        except BaseException as error:
-            attempt.failed(error)
-            raise
         _answered(attempt, response)
         return response
 
@@ -44,14 +41,11 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = _attempt(name, at, args, kwargs)
         if at is None or attempt is None:
             return await wrapped(*args, **kwargs)
-        try:
+        with attempt.sending():
             if attempt.asks:
                 response = await ask_async(wrapped, at, attempt, module, args, kwargs)
             else:
                 response = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            attempt.failed(error)
-            raise
         _answered(attempt, response)
         return response
 
@@ -68,8 +62,10 @@ def _attempt(name: str, door: Door | None, args: Any, kwargs: Any) -> Attempt | 
     if door is None or getattr(request, "method", None) != "POST":
         return None
     url = request.url
+    # as it is sent: what is escaped in the name of a model is not of the path
+    path = url.raw_path.decode("ascii", "replace")
     return door.send(
-        name, "POST", url.netloc.decode("ascii", "replace"), url.path, lambda: _body(request)
+        name, "POST", url.netloc.decode("ascii", "replace"), path, lambda: _body(request)
     )
 
 

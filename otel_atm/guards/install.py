@@ -5,18 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
 import wrapt
 
-from otel_atm.guards import clients, httpx_net
+from otel_atm.guards import aiohttp_net, botocore_net, clients, httpx_net, litellm_unwrap
 from otel_atm.guards.door import Door
 from otel_atm.trouble import logger
 
-_Seam = tuple[type, str, Callable[..., Any]]
+_Seam = tuple[type, str, Callable[..., Any]] | tuple[ModuleType, str, Callable[..., Any]]
 
 _door: Door | None = None
 
@@ -27,9 +27,12 @@ def current() -> Door | None:
 
 
 #: Module → what to wrap in it.
-_SEAMS: Final[dict[str, Callable[[ModuleType], list[_Seam]]]] = {
+_SEAMS: Final[dict[str, Callable[[ModuleType], Sequence[_Seam]]]] = {
     "httpx": lambda module: httpx_net.guard(module, current),
     "httpx2": lambda module: httpx_net.guard(module, current),
+    "aiohttp": lambda module: aiohttp_net.guard(module, current),
+    "botocore.client": lambda module: botocore_net.guard(module, current),
+    "litellm": lambda module: litellm_unwrap.guard(module, current),
     **{
         f"{package}._base_client": partial(clients.guard, base_error=error, door=current)
         for package, error in clients.PACKAGES.items()
@@ -37,7 +40,7 @@ _SEAMS: Final[dict[str, Callable[[ModuleType], list[_Seam]]]] = {
 }
 
 _lock = threading.RLock()
-_wrapped: list[tuple[type, str, wrapt.FunctionWrapper[Any, Any]]] = []
+_wrapped: list[tuple[type | ModuleType, str, wrapt.FunctionWrapper[Any, Any]]] = []
 _hooked: set[str] = set()
 
 

@@ -237,6 +237,15 @@ def test_a_request_without_any_client_is_a_call_too(
     assert [row["decision"] for row in blank.rows()] == ["allowed", "refused"]
 
 
+def test_a_model_whose_name_has_a_slash_keeps_it(blank: Program, server: ProviderServer) -> None:
+    blank.meter(guards=True, joined=False)
+    name = "arn%3Aaws%3Abedrock%3Aeu-west-1%3A1%3Ainference-profile%2Feu.amazon.nova-lite-v1%3A0"
+    body = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
+    with httpx.Client() as client:
+        client.post(f"{server.bedrock_url}/model/{name}/converse", json=body)
+    assert blank.row()["model"] == "eu.amazon.nova-lite-v1:0"
+
+
 def test_what_asks_no_model_passes_untouched(blank: Program, server: ProviderServer) -> None:
     blank.meter(ONCE, guards=True, joined=False)
     with httpx.Client() as client:

@@ -1,4 +1,4 @@
-"""A local LLM provider that speaks the wire formats of six: OpenAI, Anthropic, Gemini and others.
+"""A local LLM provider that speaks the wire formats of seven: OpenAI, Anthropic, Gemini, Bedrock ….
 
 It answers with words it makes up and with token usage that is known beforehand, keeps a record of
 what it told its clients, and misbehaves on request. It needs the extra `server`.

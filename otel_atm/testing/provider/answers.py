@@ -41,12 +41,19 @@ class Settling(Response):
         await super().__call__(scope, receive, send)
 
 
-def plain(body: Json, receipt: Receipt, faults: Faults, *, told: bool) -> Response:
+def plain(
+    body: Json,
+    receipt: Receipt,
+    faults: Faults,
+    *,
+    told: bool,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """The answer as one JSON body, or half of it."""
     content = orjson.dumps(body)
     if faults.malformed:
         return Settling(content[: len(content) // 2], receipt)
-    return Settling(content, receipt, told=told)
+    return Settling(content, receipt, told=told, headers=headers)
 
 
 def streamed(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from otel_atm.testing.provider import anthropic, cohere, gemini, mistral, ollama, openai
+from otel_atm.testing.provider import anthropic, bedrock, cohere, gemini, mistral, ollama, openai
 from otel_atm.testing.provider.dialect import Dialect
 from otel_atm.testing.provider.endpoint import Desk, Endpoint
 from otel_atm.testing.provider.lost import not_allowed, not_found
@@ -18,6 +18,10 @@ _DIALECTS: Sequence[Dialect] = (
     openai.Responses(),
     openai.Embeddings(),
     anthropic.Messages(),
+    bedrock.ConverseStream(),
+    bedrock.Converse(),
+    bedrock.InvokeStream(),
+    bedrock.Invoke(),
     gemini.GenerateContent(),
     gemini.StreamGenerateContent(),
     gemini.EmbedContent(),

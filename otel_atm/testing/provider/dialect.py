@@ -119,6 +119,10 @@ class Dialect(ABC):
         """The JSON schema that the answer must satisfy; None for free text."""
         return None
 
+    def headers(self, turn: Turn) -> Mapping[str, str]:  # noqa: ARG002
+        """Headers of a whole answer."""
+        return {}
+
     @abstractmethod
     def answer(self, turn: Turn) -> Json:
         """The whole answer."""

@@ -69,7 +69,8 @@ class Endpoint:
         if turn.asked.stream:
             events, framing = self._dialect.events(turn), self._dialect.framing(turn)
             return streamed(events, framing, receipt, lot.faults)
-        return plain(self._dialect.answer(turn), receipt, lot.faults, told=turn.tells)
+        answer, headers = self._dialect.answer(turn), self._dialect.headers(turn)
+        return plain(answer, receipt, lot.faults, told=turn.tells, headers=headers)
 
     def _turn(self, raw: bytes, url: Url, lot: Lot, receipt: Receipt) -> Turn:
         body = self._dialect.read(raw, url)

@@ -69,6 +69,11 @@ class ProviderServer:
         return self.url
 
     @property
+    def bedrock_url(self) -> str:
+        """The `endpoint_url` of boto3's client of `bedrock-runtime`."""
+        return self.url
+
+    @property
     def gemini_url(self) -> str:
         """The `base_url` in the `http_options` of Google's clients, for Vertex AI too."""
         return self.url
