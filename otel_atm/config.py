@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -154,7 +155,9 @@ class Assembly:
         self.settings = settings
         self.store = read_store(settings.store, trouble)
         prices = Prices(settings.price_file)
-        # Importing the table takes half a second, which the first call need not wait for.
+        # Importing the table takes half a second, which the first call need not wait for. But
+        # httpx2, which comes with it, may not be seen half imported by a client of the application.
+        importlib.import_module("httpx2")
         threading.Thread(target=prices.warm, name="otel-atm-prices", daemon=True).start()
         self.gate = Gate(
             settings.budgets,

@@ -57,7 +57,24 @@ def guard(
     return [
         (module.SyncAPIClient, "request", request),
         (module.AsyncAPIClient, "request", request_async),
+        *[
+            (client, _WAIT, _give_up)
+            for client in (module.SyncAPIClient, module.AsyncAPIClient)
+            if _WAIT in client.__dict__
+        ],
     ]
+
+
+#: What they call before they try again. The younger ones let their own errors pass before that.
+_WAIT: Final = "_sleep_for_retry"
+
+
+def _give_up(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+    """A refusal is not tried again."""
+    flight = flying.get()
+    if flight is not None and flight.refusal is not None:
+        raise flight.refusal
+    return wrapped(*args, **kwargs)
 
 
 @contextmanager
@@ -74,6 +91,9 @@ def bracket(door: Door, error: type[Exception]) -> Iterator[Flight]:
         yield flight
     except BaseException as failure:
         _land(door, flight, failure)
+        refusal = flight.refusal
+        if refusal is not None and failure is not refusal and isinstance(failure, error):
+            raise refusal from None  # it was wrapped
         raise
     finally:
         flying.reset(token)

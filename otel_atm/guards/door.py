@@ -207,10 +207,10 @@ class Door:
 
     def _pass(self, emitter: str, request: Request) -> Attempt:
         flight = flying.get()
-        if (
-            flight is None or flight.busy
-        ):  # what is sent while a client waits is none of its retries
+        if flight is None or flight.busy:  # what is sent while a client waits is no retry of its
             flight = Flight(self.wire)
+        if flight.refusal is not None:
+            raise flight.refusal
         if flight.call is None:
             current = get_current_span()
             span = current.get_span_context()

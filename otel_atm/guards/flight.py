@@ -47,6 +47,7 @@ class Flight:
         call: None before the first attempt.
         attempts: requests that were sent.
         streaming: whether an answer is still on its way.
+        refusal: why none may be sent; None while they may.
         busy: whether it takes no further attempt: one is on its way, or the client has returned.
     """
 
@@ -58,6 +59,7 @@ class Flight:
         "error",
         "failure",
         "free",
+        "refusal",
         "streaming",
         "wire",
     )
@@ -70,11 +72,13 @@ class Flight:
         self.attempts = 0
         self.streaming = self.busy = False
         self.failure: str | None = None  # of the last attempt
+        self.refusal: TokenQuotaExceeded | None = None
         self.free = True  # whether no attempt has cost anything
 
     def refused(self, refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
         """The refusal, in the words of the client."""
-        return refusal if self.error is None else as_error(self.error, refusal)
+        self.refusal = refusal if self.error is None else as_error(self.error, refusal)
+        return self.refusal
 
     def status(self, code: int) -> bool:
         """Note the status of an answer; whether it is one that has used something."""
@@ -154,12 +158,22 @@ flying: ContextVar[Flight | None] = ContextVar("otel_atm.flight", default=None)
 _kinds: dict[type[Exception], type[TokenQuotaExceeded]] = {}
 
 
+def _reduce(refusal: TokenQuotaExceeded) -> tuple[object, ...]:
+    """In another process it is a plain refusal: there may be no such client there."""
+    plain = TokenQuotaExceeded.__new__(TokenQuotaExceeded)
+    plain.__dict__.update(refusal.__dict__)
+    return plain.__reduce__()
+
+
+_OF_BOTH = {"__module__": __name__, "__reduce__": _reduce}
+
+
 def as_error(error: type[Exception], refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
     """The same refusal, which is also an error of the client's."""
     kind = _kinds.get(error)
     if kind is None:
         kind = _kinds[error] = type(
-            TokenQuotaExceeded.__name__, (TokenQuotaExceeded, error), {"__module__": __name__}
+            TokenQuotaExceeded.__name__, (TokenQuotaExceeded, error), _OF_BOTH
         )
     other = kind.__new__(kind)
     other.__dict__.update(refusal.__dict__)

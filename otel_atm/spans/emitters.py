@@ -119,6 +119,7 @@ UTIL_GENAI: Final = "opentelemetry.instrumentation.genai."
 SWALLOWERS: Final = (
     "com.anthropic.sdk",
     "logfire",
+    "mistralai_sdk_tracer",
     "openinference.instrumentation",
     "opentelemetry.instrumentation.genai.langchain",
     "opentelemetry.instrumentation.langchain",
@@ -140,9 +141,16 @@ def are_siblings(one: str, other: str) -> bool:
 _OPEN_INFERENCE: Final = "openinference.instrumentation."
 
 
+#: Among those that begin like these, the ones that do not.
+_RAISERS: Final = (
+    "openinference.instrumentation.haystack",
+    "openinference.instrumentation.smolagents",
+)
+
+
 def swallows(scope: str) -> bool:
     """Whether an instrumentation scope passes over a refusal."""
-    return scope.startswith(SWALLOWERS)
+    return scope.startswith(SWALLOWERS) and not scope.startswith(_RAISERS)
 
 
 #: Instrumentation scopes, by how they begin, whose calls go through clients that have guards.

@@ -69,7 +69,8 @@ class Program:
         self.trouble: list[str] = []
 
     def meter(self, *budgets: atm.Budget | str, joined: bool = True, **settings: Any) -> Program:
-        """Meter it from now on; unless `joined`, without its spans."""
+        """Meter it from now on; unless `joined`, without its spans; by spans alone, unless told."""
+        settings.setdefault("guards", False)
         self.processor = atm.TokenSpanProcessor(
             budgets or [PLENTY],
             settings.pop("ledger", MemoryLedger()),

@@ -8,6 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
+import boto3
+import botocore.client as botocore
+import botocore.config as config
+import botocore.exceptions as errors
+import botocore.stub as stub
 import pytest
 
 import otel_atm as atm
@@ -18,12 +23,6 @@ from tests.e2e.conftest import (
     assert_each_is_free,
     assert_equals_the_report,
 )
-
-boto3 = pytest.importorskip("boto3")
-botocore = pytest.importorskip("botocore.client")
-config = pytest.importorskip("botocore.config")
-errors = pytest.importorskip("botocore.exceptions")
-stub = pytest.importorskip("botocore.stub")
 
 ONCE = atm.Budget("1 request / month per user", name="once")
 NOVA, CLAUDE = "amazon.nova-lite-v1:0", "anthropic.claude-sonnet-4-5-20250929-v1:0"
