@@ -74,7 +74,8 @@ def _uncounted(tried: Tried, rows: list[Row]) -> _Finding:
 def _unlike(tried: Tried, rows: list[Row]) -> _Finding:
     """Each row says what the provider told; where it told nothing, that it is an estimate."""
     found = Counter(_tokens(row) for row in rows if not row["estimated"])
-    by_session = [row for row in rows if row["session_id"]]  # the length of what it asked
+    # The length of what it asked; some frameworks name sessions by themselves.
+    by_session = [row for row in rows if (row["session_id"] or "").isdigit()]
     told = Counter(_told(line) for line in tried.lines if line.told)
     if tried.way.told is not all(line.told for line in tried.lines):
         yield "tokens", f"told={tried.way.told} is not what the server did"
@@ -82,7 +83,7 @@ def _unlike(tried: Tried, rows: list[Row]) -> _Finding:
         yield "tokens", f"rows have {_list(found - told)}; told was {_list(told - found)}"
     elif any(row["estimated"] and not row["total_tokens"] for row in rows):
         yield "tokens", "an estimate of nothing"
-    elif any(row["input_tokens"] != 100 + int(row["session_id"] or 0) for row in by_session):
+    elif any(row["input_tokens"] != 100 + int(row["session_id"]) for row in by_session):
         yield "tokens", "a session has the row of another"
 
 
@@ -101,9 +102,11 @@ def _unstopped(tried: Tried, refused: Iterable[list[Row]]) -> _Finding:
     for (label, (requests, error)), rows in zip(tried.refused.items(), refused, strict=True):
         if requests:
             yield "blocked", f"{label}: {requests} requests were sent"
-        decisions = [row["decision"] for row in rows]
-        if decisions != ["refused"] * tried.way.refusals:
-            yield "refused once", f"{label}: rows say {dict(Counter(decisions))}"
+        decisions = Counter[str]()
+        for row in rows:  # refusals that repeat share a row
+            decisions[row["decision"]] += row["calls"]
+        if decisions != {"refused": tried.way.refusals}:
+            yield "refused once", f"{label}: rows say {dict(decisions)}"
         if not any(isinstance(one, atm.TokenQuotaExceeded) for one in chain(error)):
             yield "seen", f"{label}: the application saw {names(error)}"
 
