@@ -51,7 +51,7 @@ SIGNATURES = {
         "baggage_keys: 'Iterable[str]' = (), "
         "prices: 'str | os.PathLike[str] | None' = None, "
         "on_alert: 'Callable[[Alert], None] | None' = None, "
-        "clock: 'Callable[[], int]' = …, guards: 'bool' = False, "
+        "clock: 'Callable[[], int]' = …, guards: 'bool' = True, "
         "sampler: 'bool' = True, "
         "gateways: 'Mapping[str, str] | None' = None, "
         "include_usage: 'bool' = False, "
@@ -67,7 +67,7 @@ SIGNATURES = {
         "baggage_keys: 'Iterable[str]' = (), "
         "prices: 'str | os.PathLike[str] | None' = None, "
         "on_alert: 'Callable[[Alert], None] | None' = None, "
-        "clock: 'Callable[[], int]' = …, guards: 'bool' = False, "
+        "clock: 'Callable[[], int]' = …, guards: 'bool' = True, "
         "gateways: 'Mapping[str, str] | None' = None, "
         "include_usage: 'bool' = False) -> 'None'"
     ),

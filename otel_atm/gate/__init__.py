@@ -6,7 +6,7 @@ from otel_atm.gate.alerts import Alert
 from otel_atm.gate.call import NO_TOKENS, Call
 from otel_atm.gate.gate import Gate, Sink
 from otel_atm.gate.outcome import PLAIN, Ending, Outcome
-from otel_atm.gate.plan import Kind, Plan
+from otel_atm.gate.plan import Kind, Plan, compatible
 from otel_atm.gate.recent import Telling
 from otel_atm.gate.refusal import Decision
 from otel_atm.gate.status import BudgetStatus
@@ -33,4 +33,5 @@ __all__ = [
     "Tokens",
     "Total",
     "Totals",
+    "compatible",
 ]

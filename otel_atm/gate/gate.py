@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from itertools import islice
 from time import time_ns
 from typing import Any, Final
@@ -481,7 +482,7 @@ class Gate:
                 call.outcome = past_limits(answer)
             return None
         if not self._swallows(call.emitters[0]):
-            return self._refuse(call, refusals.refusal_of(answer))
+            return self._refuse(call, refusals.refusal_of(_as_expected(call.plan, answer)))
         call.hold = self.ledger.charge(claim, call.opened_ns)
         self._let_through(call, answer.balance.key.budget.label)
         return call
@@ -616,6 +617,15 @@ class Gate:
                 sink(call)
             except Exception as error:  # noqa: BLE001 - a sink must not reach the application
                 self.trouble.note("sink", error, dropped=call.outcome.calls)
+
+
+def _as_expected(plan: Plan, answer: Shortage) -> Shortage:
+    """Not the floor, but what such calls use, is what a span asks for."""
+    budget = answer.balance.key.budget
+    for share in plan.shape.shares:
+        if share.budget is budget and share.amount > answer.requested:
+            return replace(answer, requested=share.amount)
+    return answer
 
 
 def _count(most: object) -> int | None:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import Status, StatusCode, get_current_span
 
 from otel_atm.errors import TokenQuotaExceeded
-from otel_atm.gate import PLAIN, Aggregate, Alert, Call, Gate, Telling, Tokens
+from otel_atm.gate import PLAIN, Aggregate, Alert, Call, Gate, Telling, Tokens, compatible
 from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
@@ -269,9 +269,24 @@ class GateProcessor(SpanProcessor):
 
     def _find(self, telling: Telling) -> Call | None:
         """The call that has ended, and that a span tells of too."""
-        call = self._gate.recent.find(telling)
+        call = self._gate.recent.find(telling) or self._underway(telling)
         if call is not None and call.sent:
             self._gate.coverage.see(telling.emitter, telling.kind.model)
+        return call
+
+    def _underway(self, telling: Telling) -> Call | None:
+        """The call of this context, if its answer still comes: some spans end at its last chunk."""
+        call = self._gate.latest()
+        if (
+            call is None
+            or not (call.sent and call.open)
+            or telling.emitter in call.emitters
+            or not compatible(call.plan.kind, telling.kind)
+            or call.started_ns < telling.start_ns
+        ):
+            return None
+        call.emitters += (telling.emitter,)
+        call.told = call.told or telling.tokens
         return call
 
     def _is_cached(self, telling: Telling, response_id: str | None) -> bool:
