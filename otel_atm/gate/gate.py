@@ -509,7 +509,11 @@ class Gate:
         call.spans = {call.span_id}
         self.unsent.add(call)
         for before in (ancestor, latest):
-            if before is not None and before.refusal is not None:
+            if (
+                before is not None
+                and before.refusal is not None
+                and call.emitters[0] not in before.emitters  # else it is another try
+            ):
                 call.after = before
         if self.coverage.follows(call.emitters[0]):
             claim, call.estimate = self._planner.floor(call.plan, call.trace_id)

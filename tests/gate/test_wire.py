@@ -262,3 +262,62 @@ class TestRecent:
         assert recent.any_of(Scope(user="ann"), *times)
         assert not recent.any_of(Scope(user="bob"), *times)
         assert not recent.any_of(Scope(user="ann"), now_ns + 10**9, now_ns + 2 * 10**9)
+
+
+class TestARefusal:
+    @pytest.fixture
+    def tight(self, clock: ManualClock) -> Guarded:
+        """20 tokens are left: a floor fits, a request does not."""
+        bench = Guarded(clock, Budget("120 tokens / minute per user", mode="strict"))
+        bench.spend((60, 40, 0, 0, 0), user="ann")
+        bench.rows.clear()
+        return bench
+
+    def refused(self, bench: Guarded) -> list[tuple[str, int]]:
+        bench.gate.storm.write_all()
+        return [(row.decision, row.calls) for row in bench.rows]
+
+    def test_by_the_guard_is_one_row(self, tight: Guarded) -> None:
+        elsewhere(tight.span, 1)
+        assert elsewhere(tight.request, 1, most_output=100).refusal is not None
+        assert self.refused(tight) == [("refused", 1)]
+        assert tight.amounts == {"ann": (100, 0)}
+
+    def test_that_the_emitter_passes_over_is_the_row_of_its_span(self, bench: Guarded) -> None:
+        bench.spend((600, 400, 0, 0, 0), user="ann")
+        bench.rows.clear()
+
+        def both() -> None:
+            assert bench.span(1).refusal is not None
+            assert bench.request(1).refusal is not None
+
+        elsewhere(both)
+        assert self.refused(bench) == [("refused", 1)]
+
+    def test_that_two_emitters_tell_of_is_one_row(self, bench: Guarded) -> None:
+        bench.spend((600, 400, 0, 0, 0), user="ann")
+        bench.rows.clear()
+
+        def both() -> None:
+            first = bench.span(1)
+            assert bench.span(2, emitter="openinference.instrumentation.openai") is first
+
+        elsewhere(both)
+        assert self.refused(bench) == [("refused", 1)]
+
+    def test_of_another_try_is_another(self, tight: Guarded) -> None:
+        def tries() -> None:
+            tight.gate.stop("operator", stopped=True)
+            assert tight.span(1).refusal is not None
+            tight.gate.stop("operator", stopped=False)
+            tight.span(2)
+            assert tight.request(2, most_output=100).refusal is not None
+
+        elsewhere(tries)
+        assert self.refused(tight) == [("refused", 1), ("refused", 1)]
+
+    def test_says_what_such_calls_use(self, bench: Guarded) -> None:
+        bench.spend((600, 400, 0, 0, 0), user="ann")
+        refusal = elsewhere(bench.span, 1).refusal
+        assert refusal is not None
+        assert refusal.requested == 100
