@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import leases, ledger, processor
+from benchmarks import guards, leases, ledger, processor
 
 
 def show(title: str, ratios: Mapping[str, float], limits: Mapping[str, float]) -> None:
@@ -14,7 +14,7 @@ def show(title: str, ratios: Mapping[str, float], limits: Mapping[str, float]) -
     print(title)
     for name, ratio in ratios.items():
         limit = f"   (at most {limits[name]:g})" if name in limits else ""
-        print(f"  {name:34}{ratio:8.2f}{limit}")
+        print(f"  {name:46}{ratio:8.2f}{limit}")
     print()
 
 
@@ -26,6 +26,11 @@ if __name__ == "__main__":
             "attributes; against a bare SDK span (start, 3 attributes, 3 set, end).",
             processor.added_cost(Path(place)),
             processor.LIMITS,
+        )
+        show(
+            "Guards, as multiples of a bare span; all with three budgets and the spool.",
+            guards.ratios(Path(place)),
+            guards.LIMITS,
         )
     show(
         "Three budgets in memory: against `limits` hitting three fixed windows in memory, then\n"

@@ -27,7 +27,10 @@ class Coverage:
     def follows(self, emitter: str) -> bool:
         """Whether a guard will see the call that a span of this emitter tells of."""
         follows = self._follows.get(emitter)
-        return self._known(emitter) if follows is None else follows
+        if follows is None:
+            follows = self._known(emitter)
+            self._learn(emitter, follows=follows)
+        return follows
 
     def has_seen(self, emitter: str, model: str | None) -> bool:
         """Whether guards see the calls of this emitter to this model."""

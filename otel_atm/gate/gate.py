@@ -73,6 +73,8 @@ class Gate:
 
     #: Whether guards see requests on their way: then a span holds little until they do.
     guarded: bool
+    #: When the last call ended that a guard saw, as the times of spans are.
+    sent_ns: int = 0
 
     def __init__(
         self,
@@ -202,8 +204,8 @@ class Gate:
             self.expire()
         call = Call(self._ids.make(now_ns), plan, (), now_ns, source, emitter, trace_id, span_id)
         claim = plan.claim
-        if self.guarded:
-            claim = self._expect_request(call, ancestor, latest, most_output)
+        if self.guarded and self.coverage.follows(emitter):
+            claim = self._expect_request(call, ancestor, latest)
         elif most_output is not None or plan.traced:
             claim, call.estimate = self._planner.special(plan, trace_id, _count(most_output))
         if self.stopped or plan.forbidden is not None:
@@ -503,9 +505,9 @@ class Gate:
         return self.refuse(call, refusal)
 
     def _expect_request(
-        self, call: Call, ancestor: Call | None, latest: Call | None, most_output: object
+        self, call: Call, ancestor: Call | None, latest: Call | None
     ) -> Claim | None:
-        """What a call asks for whose request a guard may soon see."""
+        """What a call asks for until a guard sees its request."""
         call.spans = {call.span_id}
         self.unsent.add(call)
         for before in (ancestor, latest):
@@ -515,12 +517,7 @@ class Gate:
                 and call.emitters[0] not in before.emitters  # else it is another try
             ):
                 call.after = before
-        if self.coverage.follows(call.emitters[0]):
-            claim, call.estimate = self._planner.floor(call.plan, call.trace_id)
-        else:
-            claim, call.estimate = self._planner.special(
-                call.plan, call.trace_id, _count(most_output)
-            )
+        claim, call.estimate = self._planner.floor(call.plan, call.trace_id)
         return claim
 
     def _forbid(self, call: Call) -> Call:

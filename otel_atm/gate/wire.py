@@ -96,8 +96,9 @@ class Wire:
         """
         if not call.open:
             return
+        now_ns = self._gate.sent_ns = self._span_clock()
         if call.ended_ns < 0:
-            call.ended_ns = self._span_clock()
+            call.ended_ns = now_ns
         if attempts != 1:
             call.outcome = call.outcome._replace(attempts=attempts)
         if free and tokens is None:

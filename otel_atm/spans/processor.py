@@ -137,6 +137,7 @@ class GateProcessor(SpanProcessor):
                 given.__class__ is made.__class__ is int
                 and 0 < given < MOST_TOKENS > made >= 0
                 and call.plan.complete
+                and call.started_ns > self._gate.sent_ns  # no guard can have seen it
             ):  # as nearly all end: of nothing else there is anything to be read
                 self._gate.settle(call, (given, made, 0, 0, 0))
             else:

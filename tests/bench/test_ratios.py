@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from benchmarks import leases, ledger, processor
+from benchmarks import guards, leases, ledger, processor
 
 pytestmark = pytest.mark.ratio
 
@@ -61,6 +61,19 @@ def shared() -> dict[str, float]:
 @pytest.mark.parametrize("name", sorted(leases.LIMITS))
 def test_and_that_of_a_ledger_of_several_processes(shared: dict[str, float], name: str) -> None:
     assert shared[name] <= 2 * leases.LIMITS[name], shared
+
+
+GUARDS = {name: guards.SO_FAR.get(name, 2 * limit) / 2 for name, limit in guards.LIMITS.items()}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    return best(lambda: guards.ratios(tmp_path_factory.mktemp("bench")), GUARDS)
+
+
+@pytest.mark.parametrize("name", sorted(GUARDS))
+def test_and_that_of_guards(guarded: dict[str, float], name: str) -> None:
+    assert guarded[name] <= 2 * GUARDS[name], guarded
 
 
 def test_a_user_takes_no_more_memory_than_it_should() -> None:
