@@ -81,6 +81,8 @@ def _unlike(tried: Tried, rows: list[Row]) -> _Finding:
         yield "tokens", f"told={tried.way.told} is not what the server did"
     elif found != told:
         yield "tokens", f"rows have {_list(found - told)}; told was {_list(told - found)}"
+    elif not rows:
+        yield "tokens", "no rows"
     elif any(row["estimated"] and not row["total_tokens"] for row in rows):
         yield "tokens", "an estimate of nothing"
     elif any(row["input_tokens"] != 100 + int(row["session_id"]) for row in by_session):
