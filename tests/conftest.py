@@ -19,6 +19,7 @@ from otel_atm import scope
 from otel_atm.budget import Budget, read_budgets
 from otel_atm.event import UsageEvent
 from otel_atm.gate import Gate
+from otel_atm.guards import install
 from otel_atm.ledger import MemoryLedger
 from otel_atm.scope import NOBODY, current_scope
 from otel_atm.spans.processor import GateProcessor
@@ -32,6 +33,15 @@ settings.load_profile("tests")
 def clock() -> ManualClock:
     """2026-01-01 00:00 UTC, a Thursday, until a test moves it."""
     return ManualClock()
+
+
+@pytest.fixture(autouse=True)
+def no_guards_are_left_behind() -> Iterator[None]:
+    """What a test's processor guards is not the next one's."""
+    yield
+    door = install.current()
+    if door is not None:
+        install.uninstall(door)
 
 
 @pytest.fixture(autouse=True)
