@@ -55,14 +55,22 @@ def guard(
             return await wrapped(*args, **kwargs)
 
     return [
-        (module.SyncAPIClient, "request", request),
-        (module.AsyncAPIClient, "request", request_async),
+        *[(client, "request", request) for client in _own(module.SyncAPIClient)],
+        *[(client, "request", request_async) for client in _own(module.AsyncAPIClient)],
         *[
             (client, _WAIT, _give_up)
             for client in (module.SyncAPIClient, module.AsyncAPIClient)
             if _WAIT in client.__dict__
         ],
     ]
+
+
+def _own(client: type) -> Iterator[type]:
+    """It, and what is made of it that has a `request` of its own: somebody wrapped it there."""
+    yield client
+    kinds: list[type] = client.__subclasses__()
+    for kind in kinds:
+        yield from (one for one in _own(kind) if "request" in one.__dict__)
 
 
 #: What they call before they try again. The younger ones let their own errors pass before that.
