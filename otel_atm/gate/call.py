@@ -7,13 +7,16 @@ from typing import Final
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import ATTRIBUTE_LENGTH, MOST_KEYS, TEXT_LENGTH, UsageEvent
 from otel_atm.gate.outcome import PLAIN, Ending, Outcome
-from otel_atm.gate.plan import Plan
+from otel_atm.gate.plan import Plan, compatible
 from otel_atm.ledger import Hold
 from otel_atm.price import Tokens, usd
 from otel_atm.scope import COLUMN_KEYS
 from otel_atm.semconv import ERROR_TYPE
+from otel_atm.window import SECOND_NS
 
 NO_TOKENS: Final[Tokens] = (0, 0, 0, 0, 0)
+#: Within this time a client tries what its span was refused.
+_TRIED_NS: Final = 5 * SECOND_NS
 _YEAR_NS: Final = 366 * 86_400 * 1_000_000_000
 
 
@@ -99,6 +102,15 @@ class Call:
             return True
         self.spans.discard(span_id)
         return not self.spans
+
+    def is_tried_after(self, refused: Call) -> bool:
+        """Whether this may be the call that was refused just now, told of by another door."""
+        return (
+            refused.refusal is not None
+            and not refused.sent
+            and self.opened_ns - refused.opened_ns <= _TRIED_NS
+            and compatible(refused.plan.kind, self.plan.kind)
+        )
 
     @property
     def duration_us(self) -> int | None:

@@ -494,11 +494,9 @@ class Gate:
         before, emitter = call.after, call.emitters[0]
         if (
             before is not None
-            and not before.sent
+            and call.is_tried_after(before)
             and emitter not in before.emitters
-            and call.opened_ns - before.opened_ns <= _SIBLING_NS
             and before.plan.kind.scope == call.plan.kind.scope
-            and compatible(before.plan.kind, call.plan.kind)
         ):
             before.emitters += (emitter,)
             return before

@@ -12,13 +12,10 @@ from otel_atm.gate.gate import Gate
 from otel_atm.gate.outcome import PLAIN
 from otel_atm.gate.plan import Kind, Plan, alike, compatible
 from otel_atm.price import Tokens
-from otel_atm.window import SECOND_NS
 
 #: Makes the plan of a call that no span covers: provider, model, operation.
 PlanOf = Callable[[str | None, str | None, str], Plan]
 _SOURCE: Final = "guard"
-#: Within this time a client tries what its span was refused.
-_TRIED_NS: Final = 5 * SECOND_NS
 
 
 class Wire:
@@ -64,7 +61,6 @@ class Wire:
             gate.coverage.see(call.emitters[0], asked.kind.model)
             gate.ledger.settle(call.hold, gate.nothing)  # the request says better what to hold
             call.plan, call.hold, call.outcome = self._both(call.plan, asked), (), PLAIN
-            call.spans = call.spans or {call.span_id}
         call.sent, call.started_ns = True, self._span_clock()
         return self._admit(call, read, most_output, span_id)
 
@@ -147,9 +143,7 @@ class Wire:
     def _adopted(self, kind: Kind) -> Call | None:
         """The call of a span in another context, which nothing but the payer leads to."""
         call = self._gate.unsent.find(kind, self._gate.now_ns())
-        if call is None or not self._gate.coverage.follows(call.emitters[0]):
-            return None
-        return call if self._gate.is_open(call) else None
+        return call if call is not None and self._gate.is_open(call) else None
 
     def _both(self, told: Plan, asked: Plan) -> Plan:
         """The plan of a call that a span tells of, with what its request says."""
@@ -166,13 +160,7 @@ class Wire:
         """The call that a span was refused for just now, in whose place this one was tried."""
         gate = self._gate
         before = call.after or gate.refused.pop(span_id, None) or gate.latest()
-        if (
-            before is None
-            or before.refusal is None
-            or before.sent
-            or call.opened_ns - before.opened_ns > _TRIED_NS
-            or not compatible(before.plan.kind, call.plan.kind)
-        ):
+        if before is None or not call.is_tried_after(before):
             return None
         before.sent = True  # once
         return before

@@ -19,6 +19,7 @@ from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
     ATM_DECISION,
+    EMBEDDINGS,
     ERROR_TYPE,
     GEN_AI_REQUEST_MAX_TOKENS,
     GEN_AI_RESPONSE_ID,
@@ -242,7 +243,7 @@ class GateProcessor(SpanProcessor):
         if tokens is not None:
             if call.told is None:
                 call.told, call.response_id = tokens, read_text(attributes, _RESPONSE_ID)
-                call.partial = call.plan.kind.operation != "embeddings" and is_partial(
+                call.partial = call.plan.kind.operation != EMBEDDINGS and is_partial(
                     attributes, emitter, scope, failed=failed
                 )
             elif self._is_another(call, attributes):
