@@ -106,7 +106,9 @@ class SqliteStore:
             )
             hand.write("delete from bucket where gone_ns < ?", (now_ns,))
             hand.write("delete from exempt where until_ns < ?", (now_ns,))
-            hand.write("delete from buried where at_ns < ?", (now_ns - 86_400 * SECOND_NS,))
+            hand.write(
+                "delete from buried where at_ns < (strftime('%s', 'now') - 86400) * 1000000000"
+            )
 
     def flush(self) -> None:
         """See `LeaseStore.flush`."""

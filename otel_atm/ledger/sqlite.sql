@@ -53,7 +53,7 @@ create table exempt (
 
 create table buried (                     -- so that nobody is buried twice
     node  text primary key,
-    at_ns integer not null
+    at_ns integer not null                -- by this machine's clock: a node without calls has none
 ) without rowid;
 
 -- A step writes with one statement, `insert into step`, so that a process in which many threads
@@ -63,7 +63,6 @@ create table buried (                     -- so that nobody is buried twice
 --              granted, spent, settled, spare, told, gone_ns]
 --   leases    [identity, payer, start_ns, node, birth, granted, spent, settled, seq]
 --   buried    a node that is dead, or null
---   now_ns
 create view step as select '' as document;
 
 create trigger step_is_made instead of insert on step
@@ -121,6 +120,6 @@ begin
     );
     delete from lease where node = json_extract(new.document, '$.buried');
     insert into buried
-    select json_extract(new.document, '$.buried'), json_extract(new.document, '$.now_ns')
+    select json_extract(new.document, '$.buried'), strftime('%s', 'now') * 1000000000
     where json_extract(new.document, '$.buried') is not null;
 end;

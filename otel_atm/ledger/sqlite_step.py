@@ -178,7 +178,6 @@ class Step:
             "buckets": [_as_written(row) for row in changed],
             "leases": [[*row.bucket[:3], self._node, *row.lease] for row in changed],
             "buried": buried,
-            "now_ns": self._now_ns,
         }
         try:
             write(_WRITE, (json.dumps(document),))

@@ -333,6 +333,25 @@ def test_calls_in_flight_of_the_dead_stay_charged_as_held(fleet_of: Callable[...
     second.spend(second.open(DAY), 8_800)
 
 
+def test_the_dead_are_counted_once_by_a_node_that_has_no_call_yet_and_hears_no_answer(
+    fleet_of: Callable[..., Fleet],
+) -> None:
+    fleet = fleet_of(DAY)
+    first, second = fleet.nodes
+    first.admit(first.open(DAY), 700)
+    first.die()
+    second.store.fails = "after"
+    fleet.wait(3.0)  # buried, as nobody hears; and now and then the store is swept
+    assert not isinstance(second.admit(second.open(DAY), 0), Shortage)
+    fleet.wait(5.0)
+    second.store.sweep(fleet.clock())
+    second.store.fails = ""
+    fleet.wait(3.0)
+    assert second.amounts == {(DAY,): (700, 0)}
+    assert set(fleet.troubles) == {"ledger: does not answer"}
+    fleet.troubles.clear()
+
+
 def test_when_the_file_is_removed_every_node_tells_again_what_it_spent(
     fleet_of: Callable[..., Fleet],
 ) -> None:
