@@ -76,6 +76,8 @@ def fetch(names: tuple[str, ...], base_url: str | None, force: bool) -> None:
 
     if unknown := [name for name in names if name not in FETCHABLE]:
         raise click.UsageError(f"{unknown[0]!r}: expected {', '.join(FETCHABLE)}")
+    if base_url is not None and not base_url.startswith(("http://", "https://")):
+        raise click.UsageError(f"--from {base_url!r}: expected http:// or https://")
     folder = _folder()
     for name in names or DEFAULT:
         there, content = Files((Folder("fetched", folder),)).find(FETCHABLE[name])

@@ -49,6 +49,7 @@ def fetch(
     try:
         with os.fdopen(handle, "wb") as file:
             _check(url, _download(url, file, progress), vocabulary.sha256)
+            os.fchmod(file.fileno(), 0o644)  # no secret; a folder may be for everybody
             os.fsync(file.fileno())
         Path(partial).replace(path)
     except BaseException:
@@ -88,6 +89,6 @@ def _reason(error: Any) -> str:
     if error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     return (
-        f"cannot be reached ({type(error).__name__}); without a network, copy the file into the "
+        f"cannot be fetched ({type(error).__name__}); without a network, copy the file into the "
         "folder yourself, or name a mirror with --from"
     )

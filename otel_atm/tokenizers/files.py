@@ -26,10 +26,18 @@ _BUNDLES: Final = {
 
 
 class Folder(NamedTuple):
-    """A folder, and whose it is, e.g. "fetched", "tiktoken" or "litellm"."""
+    """A folder to look in.
+
+    Attributes:
+        owner: whose it is, e.g. "fetched", "tiktoken" or "litellm".
+        path: of it.
+        private: False where anybody on this machine may write; only files that can be checked are
+            read from there.
+    """
 
     owner: str
     path: Path
+    private: bool = True
 
 
 class Found(NamedTuple):
@@ -60,6 +68,8 @@ class Files:
         """
         unusable = None
         for folder in self.folders:
+            if not (folder.private or vocabulary.sha256):
+                continue
             for path in _called(folder.path, vocabulary.names):
                 content, problem = _read(path, vocabulary.sha256)
                 if not problem:
@@ -120,8 +130,9 @@ def _caches(environ: Mapping[str, str]) -> Iterator[Folder]:
     temporary = Path(tempfile.gettempdir())
     cache = environ.get("TIKTOKEN_CACHE_DIR", environ.get("DATA_GYM_CACHE_DIR"))
     if cache != "":  # empty: tiktoken keeps none
-        yield Folder("tiktoken", Path(cache) if cache else temporary / "data-gym-cache")
-    yield Folder("google-genai", temporary / "vertexai_tokenizer_model")
+        folder = Path(cache) if cache else temporary / "data-gym-cache"
+        yield Folder("tiktoken", folder, private=False)
+    yield Folder("google-genai", temporary / "vertexai_tokenizer_model", private=False)
     hub = environ.get("HF_HUB_CACHE")
     if not hub:
         home = environ.get("HF_HOME") or _below_home(environ, ".cache/huggingface")

@@ -69,9 +69,12 @@ class Tally:
             self._part(content)
 
     def _part(self, part: Mapping[str, Any]) -> None:
-        if part.get("type") == "document":
+        kind = part.get("type")
+        if kind == "document":
             self._document(part.get("source"))
-        elif part.get("type") in MEDIA_TYPES or any(name in part for name in _GEMINI_MEDIA):
+        elif (isinstance(kind, str) and kind in MEDIA_TYPES) or any(
+            name in part for name in _GEMINI_MEDIA
+        ):
             self.add(MEDIA_TOKENS)
         else:
             for name in _SAID:
