@@ -15,7 +15,7 @@ from otel_atm.tokenizers.vocabularies import O200K, Vocabulary, vocabulary_of
 #: What another vocabulary may have for one token of ours: cl100k_base has 1.73 for Russian.
 MOST_OF_ANOTHER: Final = 1.8
 
-#: (vocabulary, SHA-256 or path of its file) → its counter: some 100 MB each, so once a process.
+#: (vocabulary, SHA-256 or path of its file) → its counter: some 70 MB each, so once a process.
 _built: dict[tuple[str, str], Counter] = {}
 
 

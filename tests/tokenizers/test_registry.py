@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import otel_atm.tokenizers as tokenizers_package
 from otel_atm.errors import ConfigurationError
 from otel_atm.tokenizers import TokenCount, Tokenizers, from_function
 from otel_atm.trouble import Trouble
 
+ROOT = Path(__file__).parents[2]
 SECRET = "the launch code is 0000"
 
 
@@ -123,3 +128,23 @@ def test_there_always_is_an_answer(text: str, model: str | None) -> None:
     assert 0 <= count.tokens <= 1.35 * (len(text.encode("utf-8", "surrogatepass")) + 4)
     assert count.upper >= count.tokens
     assert (count.tokens == 0) == (text == "")
+
+
+def test_what_guards_need_of_it_loads_nothing_else() -> None:
+    program = (
+        "import sys; import otel_atm.tokenizers.estimate; "
+        "print([name for name in sys.modules if name.startswith('otel_atm.tokenizers.')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, cwd=ROOT)
+    assert ran.stdout.decode().strip() == str(
+        ["otel_atm.tokenizers.count", "otel_atm.tokenizers.estimate"]
+    )
+
+
+def test_its_names_are_those_that_it_says() -> None:
+    assert dir(tokenizers_package) == sorted(tokenizers_package.__all__)
+    assert all(getattr(tokenizers_package, name).__doc__ for name in tokenizers_package.__all__)
+    with pytest.raises(
+        AttributeError, match=r"^module 'otel_atm.tokenizers' has no attribute 'x'$"
+    ):
+        _ = tokenizers_package.x

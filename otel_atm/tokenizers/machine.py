@@ -1,4 +1,4 @@
-"""The standard set of tokenizers: what counts where nobody says otherwise."""
+"""This machine: tokenizers by the files that are on it, where nobody says otherwise."""
 
 from __future__ import annotations
 
