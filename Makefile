@@ -23,6 +23,7 @@ demo: $(VENV)/.demo
 
 # The ratios are measured alone, after all else: the suite itself loads both cores.
 test: $(VENV)/.test
+	$(BIN)/python -m tests.tokenizers.data
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ratio" $(ARGS)
 	$(BIN)/python -m pytest -m ratio tests/bench
 

@@ -11,6 +11,7 @@ from otel_atm._version import __version__
 from otel_atm.cli_budgets import budgets
 from otel_atm.cli_common import Commands, as_json_option, echo_json
 from otel_atm.cli_doctor import doctor
+from otel_atm.cli_tokenizers import tokenizers
 from otel_atm.errors import StoreError
 
 _db = click.option(
@@ -109,6 +110,7 @@ def drain(db: str, as_json: bool) -> None:
 
 main.add_command(budgets)
 main.add_command(doctor)
+main.add_command(tokenizers)
 
 
 if __name__ == "__main__":

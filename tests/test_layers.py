@@ -17,7 +17,7 @@ LAYERS = (
     (
         "_version semconv errors usage scope budget budget_fields budget_file budget_text window "
         "event cache config_file executors late matching price price_file price_list pricing "
-        "toml_lines trouble watch"
+        "tokenizers toml_lines trouble watch"
     ),
     "ledger",
     "gate",
@@ -27,7 +27,7 @@ LAYERS = (
     # L5: the composition root and the faces
     (
         "config coverage environment faces handle instrumentor ledgers variables "
-        "cli cli_budgets cli_common cli_doctor report demo __init__"
+        "cli cli_budgets cli_common cli_doctor cli_tokenizers report demo __init__"
     ),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeAlias
 from otel_atm.guards.answers import parsed
 from otel_atm.guards.counts import Json
 from otel_atm.guards.shape import Shape
-from otel_atm.guards.text import utf8, written
+from otel_atm.guards.text import written
+from otel_atm.tokenizers.estimate import utf8
 
 #: (what may hold usage, model and id, or None; bytes of output text in the event; whether usage
 #: in it is the last word; whether the stream has said all that it will)

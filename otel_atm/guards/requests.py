@@ -11,8 +11,9 @@ from otel_atm.guards.fields import FIELDS, MOST_TOKENS, NAMES, at, first_count
 from otel_atm.guards.hosts import EVERYBODYS, Hosts
 from otel_atm.guards.shape import Shape
 from otel_atm.guards.skim import Skimmer
-from otel_atm.guards.text import media_in_unparsed, reading, tokens_in, written
+from otel_atm.guards.text import media_in_unparsed, reading, written
 from otel_atm.price import Tokens
+from otel_atm.tokenizers.estimate import tokens_in
 
 #: Bytes of the largest body that is parsed; of a larger one, the beginning and the end are read.
 MOST_PARSED: Final = 1 << 20

@@ -10,8 +10,8 @@ from otel_atm.guards.events import EVENTS
 from otel_atm.guards.pieces import Cutter, Piece, Torn, cutter_for
 from otel_atm.guards.shape import Shape
 from otel_atm.guards.skim import Skimmer
-from otel_atm.guards.text import tokens_in
 from otel_atm.price import Tokens
+from otel_atm.tokenizers.estimate import tokens_in
 
 _BLANK: Final = b" \t\r\n"
 _DONE: Final = b"[DONE]"

@@ -1,4 +1,8 @@
-"""Text: about how many tokens a model reads in a JSON value."""
+"""Text: how many bytes a model reads in a JSON value, and how many media.
+
+Of them `otel_atm.tokenizers.estimate` makes tokens; the quotes and names of JSON stand for what
+chat templates, tools and schemas add.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-#: Bytes of JSON in UTF-8 for one token. English and code have about four bytes a token, other
-#: scripts fewer characters but more bytes each; the quotes and names of JSON stand for what chat
-#: templates, tools and schemas add.
-BYTES_PER_TOKEN: Final = 4
-#: Tokens of one picture, sound or document: OpenAI has 85 to 1,445 for a picture, Anthropic up to
-#: about 1,600, Gemini 258 a tile. What it really was, the answer tells.
-MEDIA_TOKENS: Final = 1_000
+from otel_atm.tokenizers.estimate import MEDIA_TYPES, utf8
 
 #: A string from this many characters on is looked at, so far: is it base64?
 _BLOB: Final = 512
@@ -21,26 +19,9 @@ _LOOK: Final = 256
 #: Bytes of JSON that may be taken for text as it is.
 _PLAIN: Final = 1 << 14
 _BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
-#: Parts of a message that name or hold something else than text, by their ``type``.
-_MEDIA: Final = frozenset(
-    (
-        *("image", "image_url", "input_image", "audio", "audio_url", "input_audio"),
-        *("video_url", "file", "input_file"),
-    )
-)
 _BLOB_IN_JSON: Final = re.compile(
     rb'"(?:data:[\w/+.;=-]{1,80};base64,)?[A-Za-z0-9+/_=-]{%d}' % _BLOB
 )
-
-
-def tokens_in(text_bytes: int, media: int = 0) -> int:
-    """About how many tokens so many bytes of text and so many pictures are."""
-    return -(-text_bytes // BYTES_PER_TOKEN) + media * MEDIA_TOKENS
-
-
-def utf8(text: str) -> int:
-    """Bytes of a text in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def written(value: Any) -> int:
@@ -91,7 +72,7 @@ def media_in(value: Any) -> tuple[int, int]:
         each = waiting.pop()
         if type(each) is dict:
             label = each.get("type")
-            if type(label) is str and label in _MEDIA:
+            if type(label) is str and label in MEDIA_TYPES:
                 size += written(each)
                 media += 1
                 continue

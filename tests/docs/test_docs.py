@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_atm as atm
-from otel_atm import environment, semconv, testing
+from otel_atm import environment, semconv, testing, tokenizers
 from otel_atm.cli import main
 from otel_atm.gate import Gate
 from otel_atm.ledger import MemoryLedger
@@ -49,6 +49,7 @@ from tests.docs.pages import (
     undocumented,
     without_code,
 )
+from tests.tokenizers import data
 
 REFERENCE = DOCS / "reference"
 RUNNING = [page for page in pages() if steps(page.read_text("utf-8"))]
@@ -80,6 +81,7 @@ class Runner:
                 "OPENAI_API_KEY": "none",
                 "ANTHROPIC_BASE_URL": provider.anthropic_url,
                 "ANTHROPIC_API_KEY": "none",
+                "ATM_TOKENIZERS_DIR": str(data.folder()),
                 "NO_COLOR": "1",
                 "COLUMNS": "100",
             },
@@ -122,6 +124,7 @@ def test_every_public_name_is_on_the_page_of_the_api() -> None:
     shown = set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE))
     names = {f"otel_atm.{name}" for name in atm.__all__ if name != "__version__"}
     names |= {f"otel_atm.testing.{name}" for name in testing.__all__}
+    names |= {f"otel_atm.tokenizers.{name}" for name in tokenizers.__all__}
     assert names <= shown
     assert undocumented(["otel_atm.__version__"], text) == []
 

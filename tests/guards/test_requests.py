@@ -12,7 +12,7 @@ from otel_atm.errors import ConfigurationError
 from otel_atm.guards import Hosts, Request, Shape, recognise
 from otel_atm.guards.endpoints import ENDPOINTS
 from otel_atm.guards.requests import MOST_PARSED
-from otel_atm.guards.text import MEDIA_TOKENS
+from otel_atm.tokenizers.estimate import MEDIA_TOKENS
 
 ASKS = [{"role": "user", "content": "How are you?"}]
 ASKED = -(-len(orjson.dumps(ASKS)) // 4)
