@@ -15,6 +15,7 @@ from opentelemetry.trace import Status, StatusCode, get_current_span
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate import PLAIN, Aggregate, Alert, Call, Gate, Telling, Tokens, compatible
+from otel_atm.scope import NOBODY, Scope
 from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
@@ -50,11 +51,14 @@ class GateProcessor(SpanProcessor):
     Args:
         gate: admits and settles.
         baggage_keys: scope keys that may come from baggage.
+        own: what the process says of itself, before its resource.
     """
 
-    def __init__(self, gate: Gate, *, baggage_keys: Iterable[str] = ()) -> None:
+    def __init__(
+        self, gate: Gate, *, baggage_keys: Iterable[str] = (), own: Scope = NOBODY
+    ) -> None:
         self._gate = gate
-        self._attribution = Attribution(gate, baggage_keys)
+        self._attribution = Attribution(gate, baggage_keys, own)
         access = best_access()
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
         self._spans: dict[int | None, tuple[Any, Emitter | None]] = gate.spans
@@ -63,7 +67,9 @@ class GateProcessor(SpanProcessor):
         alert = WeakMethod(self._alert)  # a gate may outlive its processor
         gate.alerts.listen(lambda told: (tell := alert()) and tell(told))
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+    def on_start(  # noqa: C901 - the hot path: functions of their own would cost more than they do
+        self, span: Span, parent_context: Context | None = None
+    ) -> None:
         """Admit an LLM span.
 
         Raises:
@@ -88,6 +94,8 @@ class GateProcessor(SpanProcessor):
                 above.note_call()
                 above = None
             plan, emitter = known
+            if self._gate.told.waiting:
+                plan = self._gate.told.give_way(plan)
             call = self._gate.begin(
                 plan,
                 _SOURCE,

@@ -44,9 +44,9 @@ class Store:
         self._took_s = 0.0
         self._lost = 0  # events, when last flushed
 
-    def append(self, call: Call) -> None:
-        """Keep the row of a call; a sink of the gate."""
-        self._spool.append(call)
+    def append(self, call: Call) -> bool | None:
+        """Keep the row of a call; a sink of the gate. False: it could not be written."""
+        return self._spool.append(call)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Take all events so far into the file.
