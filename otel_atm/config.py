@@ -330,7 +330,10 @@ class Assembly:
     def _sinks(self) -> list[Any]:
         store, policy = self.store, self.settings.on_write_error
         if not (hooks.pre or hooks.post or policy != "warn"):
-            return [] if store is None else [store.append]
+            if store is None:
+                return []
+            store.on_failure(None)
+            return [store.append]
         rows = self._rows
         if rows is None or rows.store is not store or rows.policy != policy:
             rows = self._rows = Rows(store, self.gate, hooks, policy)

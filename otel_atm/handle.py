@@ -28,7 +28,7 @@ from otel_atm.ledger import Ledger
 from otel_atm.semconv import FACADE_NAME
 from otel_atm.spans.sampler import unwrap_samplers, wrap_samplers
 from otel_atm.store.store import Store
-from otel_atm.tokenizers import Tokenizer, standard
+from otel_atm.tokenizers import Tokenizer, Tokenizers, standard
 from otel_atm.trouble import logger
 
 if TYPE_CHECKING:
@@ -216,6 +216,8 @@ def init(
         ConfigurationError: a setting cannot be used; nothing was changed.
     """
     global _handle
+    if tokenizer is not None:
+        Tokenizers().register(tokenizer)  # says if it is none
     if data_manager is not None or db_path is not None:
         ledger, store = _managed(data_manager, db_path, ledger, store)
     settings = Settings.of(

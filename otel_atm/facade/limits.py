@@ -120,7 +120,7 @@ class Limits:
             raise ConfigurationError(f"scope={scope!r}: expected otel_atm.Scope(user=…)")
         if not isinstance(quota, Quota):
             raise ConfigurationError(f"quota={quota!r}: expected otel_atm.Quota(minute_limit=…)")
-        rule = Rule(scope or Scope(), quota, _level(alert_level))
+        rule = Rule(Scope() if scope is None else scope, quota, _level(alert_level))
         rule.budgets()
         self._change({**self._rules, rule.scope: rule})
         return rule
@@ -131,7 +131,7 @@ class Limits:
         Raises:
             ConfigurationError: there is none.
         """
-        scope = scope or Scope()
+        scope = Scope() if scope is None else scope
         if scope not in self._rules:
             raise ConfigurationError(f"limits.remove({scope!r}): there is no rule of this scope")
         self._change({key: rule for key, rule in self._rules.items() if key != scope})

@@ -12,7 +12,7 @@ from otel_atm.gate import Call, Gate
 from otel_atm.store.store import Store
 
 POLICIES: Final = ("fail", "buffer", "warn")
-#: Rows that are kept in memory until they can be written; past it the oldest are lost, counted.
+#: Rows that are kept in memory until they can be written; past it further ones are lost, counted.
 _MOST: Final = 10_000
 
 # Set when a row of the facade's call in this context could not be written.
@@ -49,14 +49,15 @@ class Rows:
         self._waiting: deque[Call] = deque()
         if store is not None:
             store.backlog.join(self)
+            store.on_failure(self._keep)
 
     def append(self, call: Call) -> None:
         """Write the row of a call, as hooks want it."""
         hooks = self._hooks
         if hooks.pre and call.source != "facade":  # the facade has asked them already
             call = hooks.change(call, self._gate)
-        if not self._write(call):
-            self._miss(call)
+        if self.store is not None:
+            self.store.append(call)
         if hooks.post:
             hooks.tell(call, self._gate.trouble)
 
@@ -69,21 +70,20 @@ class Rows:
         """Write what could not be written, if it can be now."""
         for _ in range(len(self._waiting)):
             call = self._waiting.popleft()
-            if not self._write(call):
-                self._waiting.appendleft(call)
-                return
+            left = len(self._waiting)
+            if self.store is not None:
+                self.store.append(call)
+            if len(self._waiting) > left:
+                return  # it is back: that still fails
 
-    def _write(self, call: Call) -> bool:
-        return self.store is None or self.store.append(call) is not False
-
-    def _miss(self, call: Call) -> None:
-        if self.policy == "buffer":
-            self._waiting.append(call)
-            if len(self._waiting) > _MOST:
-                self._waiting.popleft()
-                self._gate.trouble.count("buffer_full")
-        elif self.policy == "fail" and call.source == "facade":
+    def _keep(self, call: Call) -> bool:
+        """Whether a row that could not be written is written later."""
+        if self.policy == "fail" and call.source == "facade":
             _failed.set(True)
+        room = self.policy == "buffer" and len(self._waiting) < _MOST
+        if room:
+            self._waiting.append(call)
+        return room
 
 
 def check_written() -> None:

@@ -12,6 +12,7 @@ from otel_atm import semconv as sc
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.facade.draft import Draft
 from otel_atm.facade.hooks import Hooks
+from otel_atm.facade.rows import check_written
 from otel_atm.facade.told import PLACES, Told, counted
 from otel_atm.gate import Call, Gate, Kind, Tokens
 from otel_atm.scope import scope_of
@@ -54,6 +55,7 @@ class Teller:
         self._begin_span(call)
         if call.refusal is not None:
             raise call.refusal
+        check_written()
         return call.id
 
     def answer(self, response: object, given: Mapping[str, Any]) -> str | None:
@@ -63,12 +65,14 @@ class Teller:
         call = self._gate.told.find(kind.scope, told.model_asked)
         if call is not None:
             self._settle(call, kind, told)
+            check_written()
             return call.id
-        if self._gate.told.has_given_way():
+        if self._gate.told.has_given_way(kind.scope, told.model_asked):
             return None
         trace_id = get_current_span().get_span_context().trace_id
         plan = self._gate.plan(kind)
         added = self._gate.told.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
+        check_written()
         return added.id
 
     def flush(self) -> None:

@@ -41,6 +41,7 @@ class Stated:
         self._lock = threading.RLock()
         self.waiting: OrderedDict[str, Call] = OrderedDict()  # by id, oldest first
         self._of: dict[_Payer, dict[str, Call]] = {}  # the same, by who pays
+        self._gone: dict[str, None] = {}  # ids of those that gave way
 
     def ask(self, plan: Plan, tokens: Tokens, *, estimated: bool, trace_id: int = 0) -> Call:
         """Admit and charge a request; with a `refusal`, nothing was charged, and its row says so.
@@ -119,6 +120,9 @@ class Stated:
         with self._lock:
             if not self._leave(told):
                 return plan
+            if len(self._gone) >= _MOST:
+                self._gone.clear()
+            self._gone[told.id] = None
         gate, before = self._gate, told.tokens
         told.outcome = told.outcome._replace(
             calls=0, attempts=0, estimated=False, revision=told.outcome.revision + 1
@@ -128,10 +132,16 @@ class Stated:
         kind = plan.kind
         return gate.plan(Kind(kind.scope | told.plan.kind.scope, *kind[1:]))
 
-    def has_given_way(self) -> bool:
-        """Whether the last request of this context became a call that a door has seen."""
+    def has_given_way(self, scope: Scope, model: str | None) -> bool:
+        """Whether the request that this payer tells the answer of became a call of a door's."""
         told = _latest.get()
-        return told is not None and told.outcome.calls == 0
+        if told is None or not _may_answer(told.plan.kind, scope, model):
+            return False
+        with self._lock:
+            if told.id not in self._gone:
+                return False
+            del self._gone[told.id]
+            return True
 
     def give_up(self, *, everything: bool = False) -> None:
         """Wait no longer for answers that are overdue, or for any."""
@@ -152,6 +162,7 @@ class Stated:
         self._lock = threading.RLock()
         self.waiting.clear()
         self._of.clear()
+        self._gone.clear()
 
     def _leave(self, call: Call) -> bool:
         """Whether it has waited until now; needs the lock."""

@@ -104,14 +104,12 @@ class Spool:
         self._lock = threading.RLock()
         self._segment: _Segment | None = None
         self._begun = False
+        #: Told of a row that could not be written; True: it keeps it for later.
+        self.on_failure: Callable[[Call], bool] | None = None
         _spools.add(self)
 
-    def append(self, call: Call) -> bool | None:
-        """Write the row of a call. When this returns, it survives the death of the process.
-
-        Returns:
-            False: it could not be written.
-        """
+    def append(self, call: Call) -> None:
+        """Write the row of a call. When this returns, it survives the death of the process."""
         key: _HeadKey = call.plan
         if call.outcome is not PLAIN or call.source != _MOSTLY:
             key = call.plan, call.outcome, call.source
@@ -121,11 +119,11 @@ class Spool:
                 segment = self._segment
                 if segment is None or (number := segment.heads.get(key)) is None:
                     self._append_head(key, call)
-                    return None
+                    return
                 row = _row(number, call)
                 if segment is not self._segment:  # the garbage collector had a call end in here
                     self._append_head(key, call)
-                    return None
+                    return
                 written = os.write(segment.descriptor, row)
                 size = segment.size = segment.size + written
                 if size > _SEGMENT_BYTES or written < len(row):
@@ -134,14 +132,13 @@ class Spool:
                 self._lock.release()
         except OSError as error:
             self.seal()  # whatever came of the line, the next segment starts with its own heads
-            self._trouble.note("spool_write", error, dropped=call.outcome.calls)
-            return False
+            kept = self.on_failure is not None and self.on_failure(call)
+            self._trouble.note("spool_write", error, dropped=0 if kept else call.outcome.calls)
         finally:
             if self._begun:
                 self._begun = False
                 if self._on_open is not None:
                     self._on_open()
-        return None
 
     def _append_head(self, key: _HeadKey, call: Call) -> None:
         """Write what a call's row has in common with others, and the row, with one write."""

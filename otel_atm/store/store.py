@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from otel_atm.errors import ConfigurationError
@@ -44,9 +45,13 @@ class Store:
         self._took_s = 0.0
         self._lost = 0  # events, when last flushed
 
-    def append(self, call: Call) -> bool | None:
-        """Keep the row of a call; a sink of the gate. False: it could not be written."""
-        return self._spool.append(call)
+    def append(self, call: Call) -> None:
+        """Keep the row of a call; a sink of the gate."""
+        self._spool.append(call)
+
+    def on_failure(self, keep: Callable[[Call], bool] | None) -> None:
+        """Have `keep` told of rows that cannot be written; True: it keeps them for later."""
+        self._spool.on_failure = keep
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Take all events so far into the file.
