@@ -1,4 +1,4 @@
-"""What providers' clients give tells exact usage: objects, dicts, and the last chunks of streams."""
+"""What clients give tells exact usage: objects, dicts, and the last chunks of streams."""
 
 from __future__ import annotations
 
@@ -169,12 +169,14 @@ def test_under_guards_a_call_that_is_told_of_too_is_counted_once(
     told = program(guards=True, gateways={"127.0.0.1": "gcp.gemini"})
     transport = httpx.AsyncClient()
     options = types.HttpOptions(base_url=server.gemini_url, httpx_async_client=transport)
-    with genai.Client(api_key="k", http_options=options) as client:
-        with atm.context(session_id="sess-vip-99", username="alice@example.com"):
-            prompt = "Draft a professional email response regarding refund query."
-            atm.add_user_request(prompt, model_id=GEMINI)
-            response = client.models.generate_content(model=GEMINI, contents=prompt)
-            atm.add_model_response(response, model_id=GEMINI)
+    with (
+        genai.Client(api_key="k", http_options=options) as client,
+        atm.context(session_id="sess-vip-99", username="alice@example.com"),
+    ):
+        prompt = "Draft a professional email response regarding refund query."
+        atm.add_user_request(prompt, model_id=GEMINI)
+        response = client.models.generate_content(model=GEMINI, contents=prompt)
+        atm.add_model_response(response, model_id=GEMINI)
     report = server.reported[-1]
     total = report.input_tokens + report.output_tokens
     assert told.rows("source, calls, total_tokens, user_id, session_id") == [

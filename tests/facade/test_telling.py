@@ -16,6 +16,12 @@ from otel_atm.testing import ManualClock
 from otel_atm.types import LLMPayload
 from tests.facade.conftest import Told
 
+CHAT = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "gpt-5.1",
+}
+USED = {"gen_ai.usage.input_tokens": 11, "gen_ai.usage.output_tokens": 7}
 SUMS = "calls, attempts, input_tokens, output_tokens, estimated, revision"
 
 
@@ -238,16 +244,9 @@ class TestItsSpan:
 
 
 class TestACallThatADoorSees:
-    CHAT = {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": "openai",
-        "gen_ai.request.model": "gpt-5.1",
-    }
-    USED = {"gen_ai.usage.input_tokens": 11, "gen_ai.usage.output_tokens": 7}
-
     def call(self, told: Told) -> None:
-        span = told.provider.get_tracer("openai").start_span("chat", attributes=self.CHAT)
-        span.set_attributes(self.USED)
+        span = told.provider.get_tracer("openai").start_span("chat", attributes=CHAT)
+        span.set_attributes(USED)
         span.end()
 
     def test_is_counted_once_with_what_was_told_of_who_pays(self, told: Told) -> None:
