@@ -207,9 +207,11 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
 
     Args:
         tags: labels, e.g. ``["prod"]``.
-        keys: as of `Scope`. In agent-atm's words: ``username``, ``session_id`` and ``app_id`` for
-            user, session and app, ``_additional_metadata_tags`` for tags, and
-            ``_additional_metadata_config``, a dict of further keys.
+        _additional_metadata_tags: further labels, in agent-atm's words.
+        _additional_metadata_config: further keys, the same; those that would say who pays are kept
+            as ``config.KEY``.
+        keys: as of `Scope`; agent-atm's ``username``, ``session_id`` and ``app_id`` are user,
+            session and app.
 
     Raises:
         ConfigurationError: as `Scope`, before the block is entered; or a thing is said twice.
@@ -217,8 +219,20 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
 
     __slots__ = ("_added",)
 
-    def __init__(self, *, tags: Iterable[str] = (), **keys: Any) -> None:
-        self._added = scope_of(keys, tags)
+    def __init__(
+        self,
+        *,
+        tags: Iterable[str] = (),
+        _additional_metadata_tags: Iterable[str] = (),
+        _additional_metadata_config: Mapping[str, Any] | None = None,
+        **keys: str | int | None,
+    ) -> None:
+        given: dict[str, Any] = dict(keys)
+        if _additional_metadata_tags:
+            given[MORE_TAGS] = _additional_metadata_tags
+        if _additional_metadata_config is not None:
+            given[MORE_KEYS] = _additional_metadata_config
+        self._added = scope_of(given, tags)
 
     def __enter__(self) -> Scope:
         outside = _current.get()
