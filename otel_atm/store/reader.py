@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
 from otel_atm.late import late_import
-from otel_atm.store.drain import OFFLINE, create, drain
+from otel_atm.store.drain import create, drain
+from otel_atm.store.opening import OFFLINE
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import seal_own

@@ -1,4 +1,4 @@
--- The relations of a store. Times are TIMESTAMP in UTC: TIMESTAMPTZ is four times slower to bucket.
+-- The relations of a store, version 2. Times are TIMESTAMP in UTC: TIMESTAMPTZ is four times slower to bucket.
 create table if not exists usage_events (
     event_id varchar not null,
     ts timestamp not null,
@@ -35,8 +35,11 @@ create table if not exists usage_events (
     revision integer not null
 );
 
--- What each drain added to the minutes: append-only, corrections with a minus. Read `usage_1m`.
-create table if not exists usage_1m_changes (
+-- Roll-ups: what each drain added, append-only, corrections with a minus; a cost is a decimal, so that a
+-- correction cancels to the last digit. Mostly a bucket comes in one drain, or was merged: then its
+-- rows are those of the view. Others are split: they stand in the table of that name, with how many
+-- rows were added since the bucket was whole, and the view adds their parts up.
+create table if not exists usage_1m_parts (
     bucket timestamp not null,
     app varchar,
     env varchar,
@@ -55,10 +58,19 @@ create table if not exists usage_1m_changes (
     cache_write_tokens bigint not null,
     reasoning_tokens bigint not null,
     total_tokens bigint not null,
-    cost_usd double
+    cost_usd decimal(38, 12)
 );
 
+create table if not exists usage_1m_split (bucket timestamp not null, added bigint not null);
+
 create view if not exists usage_1m as
+select
+    bucket, app, env, team, user_id, provider, model, operation, status, decision,
+    calls, attempts, input_tokens, output_tokens,
+    cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens,
+    cost_usd::double as cost_usd
+from usage_1m_parts anti join usage_1m_split using (bucket)
+union all
 select
     bucket, app, env, team, user_id, provider, model, operation, status, decision,
     sum(calls)::bigint as calls,
@@ -69,8 +81,55 @@ select
     sum(cache_write_tokens)::bigint as cache_write_tokens,
     sum(reasoning_tokens)::bigint as reasoning_tokens,
     sum(total_tokens)::bigint as total_tokens,
-    sum(cost_usd) as cost_usd
-from usage_1m_changes
+    sum(cost_usd)::double as cost_usd
+from usage_1m_parts semi join usage_1m_split using (bucket)
+group by all
+having sum(calls) <> 0;
+
+create table if not exists usage_1h_parts (
+    bucket timestamp not null,
+    app varchar,
+    env varchar,
+    team varchar,
+    user_id varchar,
+    provider varchar,
+    model varchar,
+    operation varchar,
+    status varchar not null,
+    decision varchar not null,
+    calls bigint not null,
+    attempts bigint not null,
+    input_tokens bigint not null,
+    output_tokens bigint not null,
+    cache_read_tokens bigint not null,
+    cache_write_tokens bigint not null,
+    reasoning_tokens bigint not null,
+    total_tokens bigint not null,
+    cost_usd decimal(38, 12)
+);
+
+create table if not exists usage_1h_split (bucket timestamp not null, added bigint not null);
+
+create view if not exists usage_1h as
+select
+    bucket, app, env, team, user_id, provider, model, operation, status, decision,
+    calls, attempts, input_tokens, output_tokens,
+    cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens,
+    cost_usd::double as cost_usd
+from usage_1h_parts anti join usage_1h_split using (bucket)
+union all
+select
+    bucket, app, env, team, user_id, provider, model, operation, status, decision,
+    sum(calls)::bigint as calls,
+    sum(attempts)::bigint as attempts,
+    sum(input_tokens)::bigint as input_tokens,
+    sum(output_tokens)::bigint as output_tokens,
+    sum(cache_read_tokens)::bigint as cache_read_tokens,
+    sum(cache_write_tokens)::bigint as cache_write_tokens,
+    sum(reasoning_tokens)::bigint as reasoning_tokens,
+    sum(total_tokens)::bigint as total_tokens,
+    sum(cost_usd)::double as cost_usd
+from usage_1h_parts semi join usage_1h_split using (bucket)
 group by all
 having sum(calls) <> 0;
 
@@ -78,3 +137,43 @@ having sum(calls) <> 0;
 create table if not exists drained_segments (name varchar not null);
 
 create table if not exists atm_schema (version integer not null);
+
+-- Of a time in UTC, the clock on the wall there. A TIMESTAMP: TIMESTAMPTZ needs pytz in Python.
+create macro if not exists local_time(ts, zone) as timezone(zone, timezone('UTC', ts));
+
+-- The roll-ups by local hours and days. Only the distinct hours are converted, not each row. An
+-- hour that begins in one local bucket and ends in another (an offset of 30 or 45 minutes) is
+-- taken minute by minute.
+create macro if not exists usage_by_hour(zone) as table
+with hours as (
+    select bucket, date_trunc('hour', local_time(bucket, zone)) as hour
+    from (select distinct bucket from usage_1h)
+    where date_trunc('hour', local_time(bucket, zone)) = date_trunc('hour', local_time(bucket + interval '3599 seconds', zone))
+),
+minutes as (
+    select bucket, date_trunc('hour', local_time(bucket, zone)) as hour
+    from (
+        select distinct bucket from usage_1m
+        where date_trunc('hour', bucket) not in (select bucket from hours)
+    )
+)
+select hour, usage_1h.* exclude (bucket) from usage_1h join hours using (bucket)
+union all
+select hour, usage_1m.* exclude (bucket) from usage_1m join minutes using (bucket);
+
+create macro if not exists usage_by_day(zone) as table
+with hours as (
+    select bucket, date_trunc('day', local_time(bucket, zone))::date as day
+    from (select distinct bucket from usage_1h)
+    where date_trunc('day', local_time(bucket, zone))::date = date_trunc('day', local_time(bucket + interval '3599 seconds', zone))::date
+),
+minutes as (
+    select bucket, date_trunc('day', local_time(bucket, zone))::date as day
+    from (
+        select distinct bucket from usage_1m
+        where date_trunc('hour', bucket) not in (select bucket from hours)
+    )
+)
+select day, usage_1h.* exclude (bucket) from usage_1h join hours using (bucket)
+union all
+select day, usage_1m.* exclude (bucket) from usage_1m join minutes using (bucket);

@@ -454,7 +454,7 @@ class TestFilesThatCannotBeUsed:
             drain(writer.paths)
         assert writer.segments() == waiting
         connection = duckdb.connect(writer.paths.database)
-        connection.execute("update atm_schema set version = 1")
+        connection.execute("update atm_schema set version = 2")
         connection.close()
         assert drain(writer.paths) == 3
         assert rows_of(writer.paths.database) == writer.expected()
