@@ -25,6 +25,10 @@ _HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 _OURSELVES: Final = ("different configuration than existing", "Unique file handle conflict")
 
 
+class NewerFileError(StoreError):
+    """The file was written by a newer version."""
+
+
 def duckdb_module() -> ModuleType:
     """DuckDB: 0.3 s, and only a process that drains or reads needs it.
 
@@ -61,20 +65,20 @@ def opened(database: Path) -> Iterator[DuckDBPyConnection]:
         connection.close()
 
 
-def explained(database: Path, error: Exception) -> str:
-    """Why a file cannot be opened, and who holds it."""
-    text = str(error)
+def explained(database: Path, error: Exception, verb: str = "opened") -> str:
+    """Why a file cannot be opened, or read, and who holds it."""
+    text, failed = str(error), f"{database} cannot be {verb}"
     if holder := _HOLDER.search(text):
         return (
-            f"{database} cannot be opened: process {holder[2]} ({holder[1]}) has it open without "
+            f"{failed}: process {holder[2]} ({holder[1]}) has it open without "
             "otel-atm; close it there. What was spooled is kept"
         )
     if any(sign in text for sign in _OURSELVES):
         return (
-            f"{database} cannot be opened: this very process has it open by duckdb.connect(); close "
-            "it, or use otel_atm.connect(). What was spooled is kept"
+            f"{failed}: this very process has it open by duckdb.connect(); close it, or use "
+            "otel_atm.connect(). What was spooled is kept"
         )
-    return f"{database} cannot be opened: {text}"
+    return f"{failed}: {text}"
 
 
 def version_of(connection: DuckDBPyConnection, database: Path, catalog: str) -> int | None:
@@ -96,7 +100,7 @@ def version_of(connection: DuckDBPyConnection, database: Path, catalog: str) -> 
     row = connection.execute(f'select max(version) from "{catalog}".atm_schema').fetchone()
     version: int | None = row[0] if row else None
     if version is not None and version > SCHEMA_VERSION:
-        raise StoreError(
+        raise NewerFileError(
             f"{database} was written by a newer otel-atm (schema {version}; this one knows "
             f"{SCHEMA_VERSION}): update otel-atm, or give it another file"
         )
@@ -117,7 +121,7 @@ def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
     connection.begin()
     if version == 1:
         connection.execute("drop view usage_1m")
-    for statement in statements("schema.sql"):
+    for statement in statements("schema.sql") + statements("macros.sql"):
         connection.execute(statement)
     if version == 1:
         for statement in statements("migrate_1.sql"):
