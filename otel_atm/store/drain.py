@@ -164,9 +164,7 @@ def _ingest_or_set_aside(
     except (duckdb.DataError, duckdb.InvalidInputException) as error:
         connection.rollback()
         if len(segments) > 1:
-            return sum(
-                _ingest_or_set_aside(connection, [segment], present) for segment in segments
-            )
+            return sum(_ingest_or_set_aside(connection, [segment], present) for segment in segments)
         aside = segments[0].with_suffix(BAD_SUFFIX)
         segments[0].rename(aside)
         logger.error("otel-atm: %s cannot be read (%s); kept aside", aside, type(error).__name__)

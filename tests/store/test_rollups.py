@@ -144,20 +144,23 @@ ZONES = [
 ]  # fmt: skip
 
 
+#: On the days of 2026 on which clocks are changed.
+MOMENTS = [
+    datetime(2026, month, day, tzinfo=UTC) + timedelta(minutes=7 * number)
+    for month, day in ((3, 8), (3, 29), (4, 4), (10, 25), (11, 1))
+    for number in range(-60, 300)
+]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    paths = StorePaths.of(tmp_path_factory.mktemp("local") / "tokens.duckdb")
+    fill(paths, MOMENTS)
+    return paths.database
+
+
 class TestLocalTime:
-    """Against Python's own zones, over the days of 2026 on which clocks are changed."""
-
-    MOMENTS = [
-        datetime(2026, month, day, tzinfo=UTC) + timedelta(minutes=7 * number)
-        for month, day in ((3, 8), (3, 29), (4, 4), (10, 25), (11, 1))
-        for number in range(-60, 300)
-    ]
-
-    @pytest.fixture(scope="class")
-    def filled(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        paths = StorePaths.of(tmp_path_factory.mktemp("local") / "tokens.duckdb")
-        fill(paths, self.MOMENTS)
-        return paths.database
+    """Against Python's own zones."""
 
     @pytest.mark.parametrize("zone", ZONES)
     @pytest.mark.parametrize(("unit", "shape"), [("day", "%Y-%m-%d"), ("hour", "%Y-%m-%d %H")])
@@ -165,7 +168,7 @@ class TestLocalTime:
         self, filled: Path, zone: str, unit: str, shape: str
     ) -> None:
         expected: dict[str, int] = {}
-        for moment in self.MOMENTS:
+        for moment in MOMENTS:
             local = f"{moment.astimezone(ZoneInfo(zone)):{shape}}"
             expected[local] = expected.get(local, 0) + 1
         rows = query(
