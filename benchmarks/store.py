@@ -1,4 +1,4 @@
-"""The store: the drain against DuckDB's own Arrow insert of the same rows, roll-ups against events."""
+"""The store: drains against DuckDB's own Arrow insert, roll-ups against events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ import pyarrow
 
 import otel_atm as atm
 from benchmarks import spooled
-from otel_atm.store import ingest
 from otel_atm.store.drain import create, drain
 from otel_atm.store.opening import opened, statements
 from otel_atm.store.paths import StorePaths
@@ -31,6 +29,8 @@ LEAST: Final = {
     "cost by team": 10.0,
     "tokens by local day": 10.0,
 }
+#: What was reached so far of those that are missed: CPU, against an Arrow table made of tuples.
+SO_FAR: Final = {"drain, events only": 1.0, "drain with roll-ups": 0.95}
 #: At most.
 MOST: Final = {"MB of file for 1,000,000 events": 80.0, "MB at the peak of a drain": 500.0}
 
@@ -41,18 +41,16 @@ PANELS: Final = {
         "select date_trunc('hour', ts), model, sum(total_tokens) from usage_events group by all",
     ),
     "top users": (
-        "select user_id, sum(total_tokens) as n from usage_1h group by all order by n desc limit 20",
-        "select user_id, sum(total_tokens) as n from usage_events group by all "
-        "order by n desc limit 20",
+        "select user_id, sum(total_tokens) from usage_1h group by 1 order by 2 desc limit 20",
+        "select user_id, sum(total_tokens) from usage_events group by 1 order by 2 desc limit 20",
     ),
     "cost by team": (
         "select team, sum(cost_usd) from usage_1h group by all",
         "select team, sum(cost_usd) from usage_events group by all",
     ),
     "tokens by local day": (
-        "select day, sum(total_tokens) from usage_by_day('Europe/Amsterdam') group by all",
-        "select local_time(ts, 'Europe/Amsterdam')::date, sum(total_tokens) from usage_events "
-        "group by all",
+        "select day, sum(total_tokens) from usage_by_day('Asia/Tokyo') group by all",
+        "select local_time(ts, 'Asia/Tokyo')::date, sum(total_tokens) from usage_events group by 1",
     ),
 }
 
@@ -158,9 +156,10 @@ def fill(database: Path, rows: int) -> None:
             select
                 format('0193{:032d}', n) as event_id,
                 '2026-01-01'::timestamp + to_microseconds(n * (30 * 86_400_000_000 // $rows)) as ts,
-                n::uinteger as file_index, '' as head,
-                (n * 7919) % 400 as u, md5(n::varchar) as trace_id, md5((n + 1)::varchar)[:16] as span_id,
-                50 + (n * 104_729) % 8_000 as input_tokens, (n * 1_299_709) % 2_000 as output_tokens,
+                (n * 7919) % 400 as u,
+                md5(n::varchar) as trace_id, md5((n + 1)::varchar)[:16] as span_id,
+                50 + (n * 104_729) % 8_000 as input_tokens,
+                (n * 1_299_709) % 2_000 as output_tokens,
                 (n * 31) % 5 as m
             from range($rows) as given(n)
             """.replace("$rows", str(rows))
@@ -217,19 +216,3 @@ def panels(place: Path, rows: int = 10_000_000, rounds: int = 5) -> dict[str, fl
             fast, slow = (statistics.median(times) for times in zip(*took, strict=True))
             ratios[name] = slow / fast
     return ratios
-
-
-def late(place: Path, rows: int = 10_000_000) -> dict[str, float]:
-    """A drain of a few rows into a large file, against one into an empty file."""
-    large = StorePaths.of(place / "month.duckdb")
-    if not large.database.exists():
-        fill(large.database, rows)
-    small = StorePaths.of(place / "small.duckdb")
-    took = {}
-    for name, paths in (("large", large), ("small", small)):
-        samples = []
-        for seed in range(5):
-            spooled.write(paths.database, 500, seed=seed + 100)
-            samples.append(_timed(lambda paths=paths: drain(paths)))
-        took[name] = statistics.median(samples)
-    return {"a drain into 10M events, against an empty file": took["large"] / took["small"]}

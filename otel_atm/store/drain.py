@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otel_atm.errors import StoreError
 from otel_atm.store.ingest import ingest
 from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.opening import opened

@@ -21,6 +21,11 @@ SCHEMA_VERSION: Final = 2
 #: DuckDB must not reach for extensions that a query names: nothing here talks to a network.
 OFFLINE: Final = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
+#: Of those who write: rows come from a thread beside the application, which needs the processor.
+_WRITING: Final = {**OFFLINE, "threads": 2}
+#: In a notebook DuckDB would draw bars into the application's output.
+QUIET: Final = "set enable_progress_bar = false"
+
 _HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 _OURSELVES: Final = ("different configuration than existing", "Unique file handle conflict")
 
@@ -55,10 +60,11 @@ def opened(database: Path) -> Iterator[DuckDBPyConnection]:
     """
     duckdb = duckdb_module()
     try:
-        connection = duckdb.connect(database, config=dict(OFFLINE))
+        connection = duckdb.connect(database, config=dict(_WRITING))
     except duckdb.Error as error:
         raise StoreError(explained(database, error)) from error
     try:
+        connection.execute(QUIET)
         _ensure_schema(connection, database)
         yield connection
     finally:

@@ -19,6 +19,7 @@ from otel_atm.store.drain import create, drain
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import (
     OFFLINE,
+    QUIET,
     NewerFileError,
     duckdb_module,
     explained,
@@ -87,7 +88,8 @@ class Reader:
         duckdb = duckdb_module()
         _check(query)
         self._take_in()
-        memory = duckdb.connect(":memory:", config=dict(OFFLINE))
+        memory: DuckDBPyConnection = duckdb.connect(":memory:", config=dict(OFFLINE))
+        memory.execute(QUIET)
         statement = f"create temp table result as (\n{query.rstrip().rstrip(';')}\n)"
         with ExitStack() as lock:
             lock.enter_context(_reading(self._paths))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
-from benchmarks import guards, leases, ledger, processor
+from benchmarks import guards, leases, ledger, processor, store
 
 pytestmark = pytest.mark.ratio
 
@@ -79,3 +80,19 @@ def test_and_that_of_guards(guarded: dict[str, float], name: str) -> None:
 def test_a_user_takes_no_more_memory_than_it_should() -> None:
     # Fewer users than `make bench` has: what is bounded, as plans are, weighs more with them.
     assert ledger.bytes_per_user(200_000) <= 2 * ledger.MOST_BYTES
+
+
+def test_a_drain_keeps_up_with_arrow(tmp_path: Path) -> None:
+    least = store.SO_FAR
+
+    def measure() -> dict[str, float]:
+        slower = store.drained(tmp_path, rows=20_000)
+        return {name: 1 / slower[name] for name in least}
+
+    found = best(measure, {name: 1 / ratio for name, ratio in least.items()})
+    assert all(found[name] <= 2 / ratio for name, ratio in least.items()), found
+
+
+def test_roll_ups_answer_faster_than_events(tmp_path: Path) -> None:
+    found = store.panels(tmp_path, rows=1_000_000, rounds=3)
+    assert all(ratio > 2 for ratio in found.values()), found
