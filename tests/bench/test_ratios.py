@@ -83,16 +83,11 @@ def test_a_user_takes_no_more_memory_than_it_should() -> None:
 
 
 def test_a_drain_keeps_up_with_arrow(tmp_path: Path) -> None:
-    least = store.SO_FAR
+    least = {name: store.SO_FAR[name] for name in ("drain, events only", "drain with roll-ups")}
 
     def measure() -> dict[str, float]:
-        slower = store.drained(tmp_path, rows=20_000)
+        slower = store.drained(tmp_path, rows=100_000, rounds=2)
         return {name: 1 / slower[name] for name in least}
 
     found = best(measure, {name: 1 / ratio for name, ratio in least.items()})
     assert all(found[name] <= 2 / ratio for name, ratio in least.items()), found
-
-
-def test_roll_ups_answer_faster_than_events(tmp_path: Path) -> None:
-    found = store.panels(tmp_path, rows=1_000_000, rounds=3)
-    assert all(ratio > 2 for ratio in found.values()), found
