@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ from otel_atm.errors import StoreError
 from otel_atm.late import late_import
 from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.points import has_points, take_points
 from otel_atm.store.spool import SUFFIX
 from otel_atm.trouble import logger
 
@@ -55,6 +57,7 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
         return 0
     rows = 0
     with locked(paths.lock, timeout_s=timeout_s):
+        take_points(paths.spool, partial(_opened, paths.database))
         while True:
             with _sealed(paths.spool) as segments:
                 if segments:
@@ -78,8 +81,8 @@ def create(paths: StorePaths) -> None:
 
 
 def has_segments(paths: StorePaths) -> bool:
-    """Whether any segment waits, sealed or not."""
-    return any(True for _ in _segments(paths.spool))
+    """Whether any segment waits, sealed or not, or any points of metrics."""
+    return any(True for _ in _segments(paths.spool)) or has_points(paths.spool)
 
 
 def spooled_bytes(paths: StorePaths) -> int:
@@ -158,7 +161,7 @@ def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
             f"{database} has a table usage_events that is not otel-atm's: give it another file"
         )
     connection.begin()
-    for statement in _statements("schema.sql"):
+    for statement in _statements("schema.sql") + _statements("points_schema.sql"):
         connection.execute(statement)
     found = connection.execute("select max(version) from atm_schema").fetchone()
     version = found[0] if found else None
