@@ -38,13 +38,13 @@ from otel_atm.spans.endings import ending_of, is_partial
 from otel_atm.spans.family import Family
 from otel_atm.spans.reading import read_text, read_tokens
 from otel_atm.spans.sdk import best_access
-from otel_atm.spans.told import Told, read_told
+from otel_atm.spans.told import REFUSED, Told, read_told
 
 _SOURCE: Final = "span"
+_REFUSAL: Final = TokenQuotaExceeded.__name__
 _MOST_IDS: Final = 4_096
 _A_DAY_S: Final = 86_400
-#: Times of spans that a row can have: from 1970 to 2262.
-_TIMES: Final = range(1, 1 << 63)
+_LATEST_NS: Final = 1 << 63
 
 
 class _Seen(NamedTuple):
@@ -147,8 +147,8 @@ class EndedSpans:
             trace_id,
             span_id,
             parent_id,
-            start_ns if start_ns in _TIMES else 0,
-            end_ns if end_ns in _TIMES else 0,
+            _time(start_ns),
+            _time(end_ns),
             told,
         )
 
@@ -226,11 +226,11 @@ class EndedSpans:
         return call
 
     def _settle(self, call: Call, seen: _Seen) -> None:
-        if call.outcome.decision == "refused":
-            self._gate.release(call, "error", TokenQuotaExceeded.__name__)
-            return
         status, error_type, free = seen.ending or ("ok", None, False)
-        if free and seen.tokens is None:
+        if error_type is not None and error_type.rpartition(".")[2] == _REFUSAL:
+            # Some are only refused when they are about to be sent, after their span has begun.
+            call.outcome = call.outcome._replace(decision=REFUSED, attempts=0)
+        if call.outcome.decision == REFUSED or (free and seen.tokens is None):
             self._gate.release(call, status, error_type)
         else:
             self._gate.settle(call, seen.tokens, status, error_type, estimated=seen.partial)
@@ -258,7 +258,7 @@ class EndedSpans:
 
     def _tells_more(self, call: Call, seen: _Seen) -> bool:
         """Whether what a span reports is to be taken for what was charged before."""
-        if call.outcome.decision == "refused":
+        if call.outcome.decision == REFUSED:
             return False
         return call.told is None or (call.outcome.estimated and not seen.partial)
 
@@ -290,6 +290,11 @@ def _is_sum(call: Call) -> bool:
 def _is_another(call: Call, seen: _Seen) -> bool:
     """Whether a span tells of another answer."""
     return bool(seen.response_id and call.response_id and seen.response_id != call.response_id)
+
+
+def _time(time_ns: object) -> int:
+    """If a row can have it: from 1970 to 2262; else 0."""
+    return time_ns if isinstance(time_ns, int) and 0 < time_ns < _LATEST_NS else 0
 
 
 def _microseconds(seconds: object) -> int | None:

@@ -13,6 +13,7 @@ from otel_atm.scope import NOBODY, Scope
 from otel_atm.semconv import ATM_BUDGET_NAME, ATM_CALL_ID, ATM_DECISION, ATM_PREFIX, ATM_TAGS
 
 _CALL_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+REFUSED: Final = "refused"
 _OTHERS: Final = (ATM_CALL_ID, ATM_DECISION, ATM_BUDGET_NAME, ATM_TAGS)
 
 
@@ -57,4 +58,5 @@ def _outcome(attributes: Mapping[str, Any]) -> Outcome:
     decision, budget = attributes.get(ATM_DECISION), attributes.get(ATM_BUDGET_NAME)
     if decision == PLAIN.decision or decision not in DECISIONS:
         return PLAIN
-    return Outcome(decision=decision, budget=budget if isinstance(budget, str) else None)
+    budget = budget if isinstance(budget, str) else None
+    return Outcome(decision=decision, budget=budget, attempts=0 if decision == REFUSED else 1)

@@ -28,7 +28,7 @@ _TEMPORALITIES: Final = {
     AggregationTemporality.CUMULATIVE: "cumulative",
 }
 _LARGEST: Final = 1 << 53
-_TIMES: Final = range(1 << 63)
+_LATEST_NS: Final = 1 << 63
 _LINE: Final = orjson.OPT_APPEND_NEWLINE
 _SORTED: Final = orjson.OPT_SORT_KEYS
 
@@ -79,14 +79,14 @@ def _resource(resource: Resource) -> _Columns:
 
 
 def _columns(metric: Metric, point: Any) -> _Columns:
-    if point.time_unix_nano not in _TIMES:
+    time_ns = _time(point.time_unix_nano)
+    if time_ns is None:
         raise ValueError("no time")
-    start_ns = point.start_time_unix_nano  # a gauge has none
     return {
         "name": _text(metric.name),
         "unit": _text(metric.unit or "") or None,
-        "time_ns": point.time_unix_nano,
-        "start_ns": start_ns if start_ns in _TIMES else None,
+        "time_ns": time_ns,
+        "start_ns": _time(point.start_time_unix_nano),  # a gauge has none
         "attributes": _attributes(point.attributes or {}),
         **_of_kind(metric.data, point),
     }
@@ -151,6 +151,11 @@ def _value(value: object) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
         return [_value(each) for each in value]
     raise TypeError(f"no attribute that is known: {type(value).__name__}")
+
+
+def _time(time_ns: object) -> int | None:
+    """If a row can have it: from 1970 to 2262."""
+    return time_ns if isinstance(time_ns, int) and 0 < time_ns < _LATEST_NS else None
 
 
 def _number(number: float | None) -> float | str | None:
