@@ -48,8 +48,6 @@ _DELTA: Final[dict[type, AggregationTemporality]] = {
     Histogram: AggregationTemporality.DELTA,
     ObservableCounter: AggregationTemporality.DELTA,
 }
-#: How long an export of metrics waits for others to be done with the file; else a later one drains.
-_PATIENCE_S: Final = 1.0
 
 
 class DuckDBSpanExporter(SpanExporter):
@@ -200,7 +198,7 @@ class DuckDBMetricExporter(MetricExporter):
             except Exception as error:  # noqa: BLE001 - as above
                 self.trouble.note("spool_write", error, dropped=len(lines))
                 return MetricExportResult.FAILURE
-            self._drain(min(timeout_millis / 1000, _PATIENCE_S))
+            self._drain(timeout_millis / 1000)
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:

@@ -45,9 +45,7 @@ def put_points(folder: Path, lines: bytes) -> None:
         raise StoreError(f"{folder}: {waiting:,} bytes of metrics wait already: drain them")
     name = f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
     unfinished = folder / (name + _UNFINISHED)
-    descriptor = None
-    while descriptor is None:  # else somebody who cleans up saw it before we locked it
-        descriptor = open_locked(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    descriptor = _begin(unfinished)
     try:
         _write_all(descriptor, lines)
         unfinished.rename(folder / name)
@@ -55,6 +53,17 @@ def put_points(folder: Path, lines: bytes) -> None:
         unfinished.unlink(missing_ok=True)
         raise
     finally:
+        let_go(descriptor)
+
+
+def _begin(unfinished: Path) -> int:
+    """Make and lock a file; again, if somebody who cleans up saw it before it was locked."""
+    while True:
+        descriptor = open_locked(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        if descriptor is None:
+            continue
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
         let_go(descriptor)
 
 

@@ -137,7 +137,7 @@ select
 from ranked
 qualify dense_rank() over (
     partition by service, model, date_trunc('hour', bucket)
-    order by told_by_scope desc, scope_name
+    order by told_by_scope desc, scope_name <> 'otel_atm', scope_name
 ) = 1;
 
 -- Files of points whose rows are in the table above, until they are deleted.
