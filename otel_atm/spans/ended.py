@@ -274,7 +274,8 @@ def event_id_of(time_ns: int, trace_id: int, span_id: int) -> str:
 
     Args:
         time_ns: when the span started, since 1970.
-        trace_id, span_id: its own.
+        trace_id: the span's.
+        span_id: the span's.
     """
     hashed = blake2b(b"%032x%016x" % (trace_id, span_id), digest_size=10).digest()
     rand = int.from_bytes(hashed)

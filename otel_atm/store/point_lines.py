@@ -94,6 +94,7 @@ def _columns(metric: Metric, point: Any) -> _Columns:
 
 def _of_kind(data: object, point: Any) -> _Columns:
     """What points of this kind of metric have."""
+    columns: _Columns
     if isinstance(data, Sum):
         columns = {"kind": "sum", "value": _number(point.value), "monotonic": data.is_monotonic}
     elif isinstance(data, Gauge):

@@ -97,9 +97,7 @@ class Kept:
 
 def without_ours(span: ReadableSpan) -> ReadableSpan:
     """As it is where no processor has seen it."""
-    attributes = {
-        key: value for key, value in (span.attributes or {}).items() if key[:4] != "atm."
-    }
+    attributes = {key: value for key, value in (span.attributes or {}).items() if key[:4] != "atm."}
     return ReadableSpan(
         span.name,
         span.context,

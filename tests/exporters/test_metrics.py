@@ -162,7 +162,7 @@ class TestPoints:
             "list": ["a", 1, True, 1.5],
             "wide": 10**30,
             "odd": "\ud800",
-            "quoted": "it's \"so\"\n",
+            "quoted": 'it\'s "so"\n',
         }
         exporter.export(gauge(1, attributes))
         (row,) = points_of(path, "attributes")
@@ -171,7 +171,7 @@ class TestPoints:
             "list": ["a", 1, True, 1.5],
             "wide": 1e30,
             "odd": "\\ud800",
-            "quoted": "it's \"so\"\n",
+            "quoted": 'it\'s "so"\n',
         }
 
     def test_that_cannot_be_read_cost_no_others(self, path: Path) -> None:
@@ -329,5 +329,3 @@ class meters:  # noqa: N801 - reads as a statement
     def __exit__(self, *_: object) -> None:
         self._provider.force_flush()
         self._provider.shutdown()
-
-

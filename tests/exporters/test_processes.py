@@ -162,7 +162,9 @@ def test_no_code_keeps_each_call_once(
     assert {(row["service"], row["model"], row["status"]) for row in rows} == {
         ("shop", "gpt-5.1", "ok")
     }
-    usage = query(path, "select sum(calls) as calls, bool_and(in_events) as seen from metric_usage_1m")
+    usage = query(
+        path, "select sum(calls) as calls, bool_and(in_events) as seen from metric_usage_1m"
+    )
     assert usage == [{"calls": 2, "seen": True}]
     assert "a secret" not in str(query(path, "from metric_points")) + str(rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,9 +63,9 @@ class Service:
 
 
 @pytest.fixture
-def service(path: Path) -> Iterator[Service]:
+def service(path: Path) -> Service:
     """Called shop; its spans go nowhere."""
-    yield Service(path, "shop")
+    return Service(path, "shop")
 
 
 def usage(path: Path) -> list[Row]:
@@ -119,9 +118,7 @@ def test_what_a_processor_counts_is_taken_too(service: Service, path: Path) -> N
     ]
 
 
-def test_two_instrumentations_of_one_client_are_counted_once(
-    service: Service, path: Path
-) -> None:
+def test_two_instrumentations_of_one_client_are_counted_once(service: Service, path: Path) -> None:
     for _ in range(3):
         service.call(by="openai")
         service.call(by="langchain")
