@@ -93,6 +93,8 @@ class EndedSpans:
     def take(self, span: ReadableSpan) -> None:
         """Take what a span tells of a call, if it does."""
         attributes, name, _, span_id, parent_id, _ = self._at_start(span)
+        if self._family.has_told(span_id):
+            return  # it is exported again
         call = None
         if not KINDS.isdisjoint(attributes) or NAMED[name]:
             known = recognise(attributes, name, span.name)

@@ -29,6 +29,10 @@ class Family:
         self._calls: dict[int, Call] = {}  # id of a span that has ended → the call it told of
         self._beneath: dict[int, tuple[Call, ...]] = {}  # id of one that has not → calls, as told
 
+    def has_told(self, span_id: int) -> bool:
+        """Whether a span has ended, and told of a call."""
+        return span_id in self._calls
+
     def beneath(self, span_id: int | None) -> tuple[Call, ...]:
         """Calls that were told of beneath a span that has not ended, the latest last."""
         return () if span_id is None else self._beneath.get(span_id, ())

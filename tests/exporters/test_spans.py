@@ -81,10 +81,21 @@ class TestACall:
             pass
         spans = traced.spans()
         exporter.export(spans)
+        exporter.export(spans)
         again = Exporter(path)
         again.export(spans)
         again.shutdown()
         assert tokens(events(path)) == [(11, 7)]
+
+    def test_is_kept_among_many(self, traced: Traced, exporter: Exporter, path: Path) -> None:
+        for number in range(3_000):  # more than are remembered
+            used = {"gen_ai.usage.input_tokens": number + 1, "gen_ai.usage.output_tokens": 7}
+            with traced.span({**CHAT, **used}, by="langchain"), traced.span({**CHAT, **used}):
+                pass
+        spans = traced.spans()
+        for batch in (spans[:2], spans, spans[-4:]):
+            exporter.export(batch)
+        assert len(events(path)) == 3_000
 
     def test_that_failed_is_charged_as_its_ending_says(
         self, traced: Traced, exporter: Exporter, path: Path
