@@ -161,7 +161,8 @@ def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
             f"{database} has a table usage_events that is not otel-atm's: give it another file"
         )
     connection.begin()
-    for statement in _statements("schema.sql") + _statements("points_schema.sql"):
+    of_points = [] if "drained_points" in tables else _statements("points_schema.sql")
+    for statement in _statements("schema.sql") + of_points:
         connection.execute(statement)
     found = connection.execute("select max(version) from atm_schema").fetchone()
     version = found[0] if found else None
