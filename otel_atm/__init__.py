@@ -30,6 +30,7 @@ from otel_atm.usage import Usage
 if TYPE_CHECKING:
     from otel_atm.coverage.diagnosis import Diagnosis, Finding
     from otel_atm.executors import carrying
+    from otel_atm.exporters import DuckDBMetricExporter, DuckDBSpanExporter
     from otel_atm.faces import TokenSpanProcessor, connect
     from otel_atm.gate import Admission, Alert, BudgetStatus, Decision
     from otel_atm.handle import Handle, admit, advice, doctor, init
@@ -46,6 +47,8 @@ __all__ = [
     "ConfigurationError",
     "Decision",
     "Diagnosis",
+    "DuckDBMetricExporter",
+    "DuckDBSpanExporter",
     "Finding",
     "Handle",
     "OtelAtmInstrumentor",
@@ -72,6 +75,8 @@ _LAZY = {
     "BudgetStatus": "otel_atm.gate",
     "Decision": "otel_atm.gate",
     "Diagnosis": "otel_atm.coverage.diagnosis",
+    "DuckDBMetricExporter": "otel_atm.exporters",
+    "DuckDBSpanExporter": "otel_atm.exporters",
     "Finding": "otel_atm.coverage.diagnosis",
     "Handle": "otel_atm.handle",
     "OtelAtmInstrumentor": "otel_atm.instrumentor",

@@ -26,7 +26,7 @@ LAYERS = (
     "charts",
     # L5: the composition root and the faces
     (
-        "config coverage environment faces handle instrumentor ledgers variables "
+        "config coverage environment exporters faces handle instrumentor ledgers variables "
         "cli cli_budgets cli_common cli_doctor cli_tokenizers report demo __init__"
     ),
 )

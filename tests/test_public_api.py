@@ -20,6 +20,8 @@ NAMES = [
     "ConfigurationError",
     "Decision",
     "Diagnosis",
+    "DuckDBMetricExporter",
+    "DuckDBSpanExporter",
     "Finding",
     "Handle",
     "OtelAtmInstrumentor",

@@ -13,6 +13,7 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from otel_atm.store.ingest import ingest
 from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.opening import opened
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.points import has_points, take_points
 from otel_atm.store.spool import SUFFIX
 from otel_atm.trouble import logger
 
@@ -57,6 +59,7 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
     rows = 0
     while True:
         with locked(paths.lock, timeout_s=timeout_s):
+            take_points(paths.spool, partial(opened, paths.database))
             taken, more = _drain_some(paths)
         rows += taken
         if not more:
@@ -89,8 +92,8 @@ def create(paths: StorePaths) -> None:
 
 
 def has_segments(paths: StorePaths) -> bool:
-    """Whether any segment waits, sealed or not."""
-    return any(True for _ in _segments(paths.spool))
+    """Whether any segment waits, sealed or not, or any points of metrics."""
+    return any(True for _ in _segments(paths.spool)) or has_points(paths.spool)
 
 
 def spooled_bytes(paths: StorePaths) -> int:

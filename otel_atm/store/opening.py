@@ -127,8 +127,9 @@ def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
     connection.begin()
     if version == 1:
         connection.execute("drop view usage_1m")
-    for statement in statements("schema.sql") + statements("macros.sql"):
-        connection.execute(statement)
+    for name in ("schema.sql", "points_schema.sql", "macros.sql"):
+        for statement in statements(name):
+            connection.execute(statement)
     if version == 1:
         for statement in statements("migrate_1.sql"):
             connection.execute(statement)

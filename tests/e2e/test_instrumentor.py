@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from otel_atm.ledger import MemoryLedger
 from otel_atm.testing import ManualClock, ProviderServer
 from otel_atm.variables import keywords
 from tests.conftest import CHAT
-
-ROOT = Path(atm.__file__).parents[1]
+from tests.installed import ROOT, install_entry_points
 
 
 @pytest.fixture
@@ -182,7 +180,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def instrumented(tmp_path: Path) -> Run:
     """Runs a program under ``opentelemetry-instrument``, in a folder of its own."""
-    _install_entry_points(tmp_path / "site" / "otel_atm-0.dist-info")
+    install_entry_points(tmp_path / "site" / "otel_atm-0.dist-info")
     path = [str(tmp_path / "site"), str(ROOT), *sys.path[1:]]
 
     def run(url: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -207,19 +205,6 @@ def instrumented(tmp_path: Path) -> Run:
         )
 
     return run
-
-
-def _install_entry_points(place: Path) -> None:
-    """As an installation of this project has them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    place.mkdir(parents=True)
-    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: otel-atm\nVersion: 0\n", "utf-8")
-    lines = [
-        line
-        for group, entries in project["entry-points"].items()
-        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
-    ]
-    (place / "entry_points.txt").write_text("\n".join(lines), "utf-8")
 
 
 class TestTheCommand:
