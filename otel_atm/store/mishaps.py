@@ -1,0 +1,33 @@
+"""Mishaps of a store: which pass by themselves, and what may be said of the others.
+
+The text of an error of DuckDB may quote a row, and so a user. What it says of the file and the disk
+may be told, and is what somebody needs to know.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from otel_atm.errors import StoreError
+
+_TOLD: Final = re.compile(
+    r"No space left on device|Read-only file system|Permission denied|Input/output error|"
+    r"Disk quota exceeded|Corrupt database file|not a valid DuckDB database file|"
+    r"Could not read enough bytes|Out of Memory|No such file or directory"
+)
+_BUSY: Final = re.compile(r"Could not set lock on file|was locked for more than")
+
+
+def is_busy(error: StoreError) -> bool:
+    """Whether a store could not be used because others use it just now."""
+    return _BUSY.search(str(error)) is not None
+
+
+def in_short(error: Exception, database: Path) -> Exception:
+    """The same, with what may be told of it if it is DuckDB's."""
+    if not type(error).__module__.lstrip("_").startswith("duckdb"):
+        return error
+    why = ", ".join(dict.fromkeys(_TOLD.findall(str(error)))) or type(error).__name__
+    return StoreError(f"{database} could not be written: {why}; its rows stay in the spool")
