@@ -24,18 +24,22 @@ _users: dict[int, int] = {}  # thread → how often it is in `using_duckdb`
 _cut_off = False
 
 
-@contextmanager
-def using_duckdb() -> Iterator[None]:
-    """Have a file of a store open in DuckDB in here, and nowhere else.
+def check_forked() -> None:
+    """Make sure that this process may use DuckDB.
 
     Raises:
-        StoreError: this process was forked while its parent had one open.
+        StoreError: it was forked while its parent had a file open.
     """
     if _cut_off:
         raise StoreError(
             "this process was forked while its parent had a DuckDB file open, and cannot open one: "
             "its rows stay in the spool until another process takes them in"
         )
+
+
+@contextmanager
+def using_duckdb() -> Iterator[None]:
+    """Have a file of a store open in DuckDB in here, and nowhere else."""
     thread = threading.get_ident()
     with _changed:
         _users[thread] = _users.get(thread, 0) + 1

@@ -20,7 +20,7 @@ from typing import Final
 
 from otel_atm.errors import StoreError
 from otel_atm.store.filesystem import check_locks
-from otel_atm.store.forks import using_duckdb
+from otel_atm.store.forks import check_forked, using_duckdb
 
 _POLL_S: Final = 0.01
 
@@ -35,9 +35,11 @@ def locked(path: Path, *, shared: bool = False, timeout_s: float | None = None) 
         timeout_s: seconds to wait at most; None: as long as it takes.
 
     Raises:
-        StoreError: the lock was not free in time, or locks do not hold in its folder.
+        StoreError: the lock was not free in time, or locks do not hold in its folder, or
+            this process was forked in the midst of DuckDB.
         OSError: the file cannot be made or opened.
     """
+    check_forked()
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
