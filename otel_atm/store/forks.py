@@ -17,7 +17,7 @@ from typing import Final
 from otel_atm.errors import StoreError
 
 #: How long a fork waits at most.
-_PATIENCE_S: Final = 2.0
+_PATIENCE_S: Final = 10.0
 
 _changed = threading.Condition()
 _users: dict[int, int] = {}  # thread → how often it is in `using_duckdb`

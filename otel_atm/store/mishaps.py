@@ -17,12 +17,18 @@ _TOLD: Final = re.compile(
     r"Disk quota exceeded|Corrupt database file|not a valid DuckDB database file|"
     r"Could not read enough bytes|Out of Memory|No such file or directory"
 )
-_BUSY: Final = re.compile(r"Could not set lock on file|was locked for more than")
+_HELD: Final = re.compile(r"Could not set lock on file|held by")
+_WAITED: Final = re.compile(r"was locked for more than")
 
 
-def is_busy(error: StoreError) -> bool:
-    """Whether a store could not be used because others use it just now."""
-    return _BUSY.search(str(error)) is not None
+def was_locked(error: StoreError) -> bool:
+    """Whether somebody else had our lock for too long."""
+    return _WAITED.search(str(error)) is not None
+
+
+def names_holder(error: StoreError) -> bool:
+    """Whether it says which process has the DuckDB file open without our lock."""
+    return _HELD.search(str(error)) is not None
 
 
 def in_short(error: Exception, database: Path) -> Exception:

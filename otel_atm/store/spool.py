@@ -40,7 +40,6 @@ from otel_atm.store.lock import let_go, open_locked
 from otel_atm.trouble import Trouble
 
 SUFFIX: Final = ".segment"
-_COPIED_BYTES: Final = 1 << 20
 _64_BITS: Final = (1 << 64) - 1
 
 # Looked up once: this is the hot path.
@@ -67,17 +66,18 @@ class _Segment:
 
     Attributes:
         heads: what rows have in common → the number of the head that says it.
+        lost: rows, when it has ended.
         numbers: for further heads.
         room: in bytes, until it is full.
         size: in bytes.
     """
 
-    __slots__ = ("descriptor", "heads", "numbers", "path", "room", "size")
+    __slots__ = ("descriptor", "heads", "lost", "numbers", "path", "room", "size")
 
     def __init__(self, path: Path, descriptor: int, room: int) -> None:
         self.path, self.descriptor, self.room, self.size = path, descriptor, room, 0
         self.heads: dict[_HeadKey, int] = {}
-        self.numbers = count()
+        self.numbers, self.lost = count(), 0
 
     def end(self) -> None:
         """Let others take it in; an OSError if somebody has deleted it and it cannot be saved."""
@@ -91,19 +91,12 @@ class _Segment:
 
     def _save(self) -> None:
         """Somebody has deleted the file, perhaps with its folder; its rows are ours still."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        while (copy := open_locked(path := _new_path(self.path.parent), flags)) is None:
-            continue
+        content = os.pread(self.descriptor, self.size, 0)
         try:
-            at = 0
-            while content := os.pread(self.descriptor, _COPIED_BYTES, at):
-                at += os.write(copy, content)
+            _write_segment(self.path.parent, content)
         except OSError:
-            path.unlink(missing_ok=True)
+            self.lost = content.count(b"\n") - len(self.heads)
             raise
-        finally:
-            let_go(copy)
 
 
 class Spool:
@@ -212,7 +205,7 @@ class Spool:
         try:
             segment.end()
         except OSError as error:
-            self._trouble.note("spool_deleted", error)
+            self._trouble.note("spool_deleted", error, dropped=segment.lost)
 
     def after_fork(self) -> None:
         """In a forked child: the segment is the parent's, and closed here already."""
@@ -255,6 +248,21 @@ class Spool:
 
 def _new_path(folder: Path) -> Path:
     return folder / f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
+
+
+def _write_segment(folder: Path, content: bytes) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    while (descriptor := open_locked(path := _new_path(folder), flags)) is None:
+        continue  # a drain saw the new file before we locked it
+    try:
+        while content:
+            content = content[os.write(descriptor, content) :]
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        let_go(descriptor)
 
 
 def _row(number: int, call: Call) -> bytes:

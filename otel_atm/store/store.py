@@ -14,7 +14,7 @@ from otel_atm.gate import Call
 from otel_atm.store.backlog import LONGEST_S
 from otel_atm.store.bound import DEFAULT_MAX_BYTES, read_bytes
 from otel_atm.store.drain import drain, spooled_bytes
-from otel_atm.store.mishaps import in_short, is_busy
+from otel_atm.store.mishaps import in_short, names_holder, was_locked
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import Spool
 from otel_atm.trouble import Trouble
@@ -89,11 +89,12 @@ class Store:
         self.backlog.write_all()
         return self._drain(timeout_s)
 
-    def _drain(self, timeout_s: float = 30.0) -> bool:
-        started, lost = time.monotonic(), sum(self._trouble.dropped.values())
+    def _drain(self, timeout_s: float = 30.0, stopping: threading.Event | None = None) -> bool:
+        started = time.monotonic()
         try:
             self._spool.seal()
-            self._take_in(started + timeout_s)
+            lost = sum(self._trouble.dropped.values())
+            self._take_in(timeout_s, stopping)
             self._failures = 0
         except Exception as error:  # noqa: BLE001 - the segments stay, and the program goes on
             self._failures += 1
@@ -106,19 +107,26 @@ class Store:
         kept, self._lost = lost == self._lost, lost
         return kept
 
-    def _take_in(self, deadline: float) -> None:
-        """Drain as soon as nobody else has the DuckDB file open."""
-        while True:
+    def _take_in(self, timeout_s: float, stopping: threading.Event | None) -> None:
+        """Drain as soon as nobody else has the DuckDB file open, or leave it when stopped."""
+        deadline, told = time.monotonic() + timeout_s, None
+        while stopping is None or not stopping.is_set():
             left_s = max(0.0, deadline - time.monotonic())
             try:
                 drain(self.paths, timeout_s=min(left_s, _INTERVAL_S))
             except StoreError as error:
-                if not is_busy(error) or not left_s:
+                if names_holder(error):
+                    told = error
+                elif not was_locked(error):
                     raise
-                self._measure()
-                time.sleep(_POLL_S)
+                if not left_s:
+                    raise told or StoreError(
+                        f"{self.paths.lock} was locked for more than {timeout_s:.1f} s"
+                    ) from None
             else:
                 return
+            self._measure()
+            time.sleep(_POLL_S)
 
     def close(self, timeout_s: float = _PATIENCE_S) -> bool:
         """Stop the thread and flush. Events that come later are spooled all the same."""
@@ -169,7 +177,7 @@ class Store:
             wait_s = self.backlog.write_due()
             if (now := time.monotonic()) >= due:
                 if now >= drain_due:
-                    self._drain()
+                    self._drain(stopping=stopping)
                     drain_due = time.monotonic() + self._rest_s()
                 else:
                     self._tidy()

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.store.conftest import assert_minutes_add_up, query
+from tests.store.conftest import assert_minutes_add_up, path, query, writer, writers
+
+__all__ = ["path", "writer", "writers"]  # fixtures
 
 
 @pytest.fixture(scope="session")

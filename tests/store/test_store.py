@@ -27,8 +27,8 @@ CALL = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5.1"}
 class Program:
     """A tracer provider with a processor that keeps its rows in a store."""
 
-    def __init__(self, store: Any) -> None:
-        self.processor = atm.TokenSpanProcessor(store=store)
+    def __init__(self, store: Any, **settings: Any) -> None:
+        self.processor = atm.TokenSpanProcessor(store=store, **settings)
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(self.processor)
         self._tracer = self.provider.get_tracer("program")
@@ -266,7 +266,9 @@ import os, sys
 from pathlib import Path
 from opentelemetry.sdk.trace import TracerProvider
 import otel_atm as atm
+from otel_atm.store import store
 
+store._INTERVAL_S = 1_000.0  # nothing is drained but what a program asks for
 processor = atm.TokenSpanProcessor(["9 requests / month"], store=sys.argv[1])
 provider = TracerProvider(shutdown_on_exit=False)
 provider.add_span_processor(processor)
