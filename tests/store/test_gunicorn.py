@@ -73,7 +73,7 @@ def test_each_call_of_each_worker_is_in_the_file_once_also_of_one_that_is_killed
     assert "otel-atm:" not in said
     rows = query(path, "select event_id, user_id from usage_events")
     assert sorted(row["event_id"] for row in rows if row["user_id"] == "worker") == sorted(
-        sum(made.values(), [])
+        event for events in made.values() for event in events
     )
     loaded = Counter(row["user_id"] for row in rows)["arbiter"]
     assert loaded == (1 if "--preload" in arbiter.args else loaded)  # type: ignore[operator]

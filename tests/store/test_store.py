@@ -269,7 +269,7 @@ import otel_atm as atm
 from otel_atm.store import store
 
 store._INTERVAL_S = 1_000.0  # nothing is drained but what a program asks for
-processor = atm.TokenSpanProcessor(["9 requests / month"], store=sys.argv[1])
+processor = atm.TokenSpanProcessor(["9 requests / month"], "memory", sys.argv[1])
 provider = TracerProvider(shutdown_on_exit=False)
 provider.add_span_processor(processor)
 tracer = provider.get_tracer("app")
