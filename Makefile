@@ -42,7 +42,7 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/mypy tests/typing/api.py
 
 soak: $(VENV)/.test
-	$(BIN)/python -m pytest --capture no -m soak $(or $(ARGS),tests/soak)
+	$(BIN)/python -m pytest --capture no -m soak $(or $(ARGS),tests/soak tests/store)
 
 # All of it takes a while; ARGS="genai_openai --mode doors" is one probe in one mode.
 conformance: $(VENV)/.test

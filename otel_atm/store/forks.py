@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from otel_atm import late  # noqa: F401 - hooks run backwards: a drain may end its import first
 from otel_atm.errors import StoreError
 
 #: How long a fork waits at most.

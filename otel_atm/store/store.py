@@ -23,8 +23,9 @@ _INTERVAL_S: Final = LONGEST_S
 #: A drain may take this part of the time at most: a slow disk makes it run less often.
 _SHARE: Final = 0.1
 _LONGEST_S: Final = 10.0
-#: How often a drain looks whether others have closed the DuckDB file.
+#: How soon a drain looks whether others have closed the DuckDB file: then, then less often.
 _POLL_S: Final = 0.02
+_SELDOM_S: Final = 0.5
 #: The end of a program waits no longer: what is spooled waits for the next one.
 _PATIENCE_S: Final = 10.0
 
@@ -109,7 +110,7 @@ class Store:
 
     def _take_in(self, timeout_s: float, stopping: threading.Event | None) -> None:
         """Drain as soon as nobody else has the DuckDB file open, or leave it when stopped."""
-        deadline, told = time.monotonic() + timeout_s, None
+        deadline, told, poll_s = time.monotonic() + timeout_s, None, _POLL_S
         while stopping is None or not stopping.is_set():
             left_s = max(0.0, deadline - time.monotonic())
             try:
@@ -126,7 +127,8 @@ class Store:
             else:
                 return
             self._measure()
-            time.sleep(_POLL_S)
+            time.sleep(min(poll_s, left_s))
+            poll_s = min(2 * poll_s, _SELDOM_S)
 
     def close(self, timeout_s: float = _PATIENCE_S) -> bool:
         """Stop the thread and flush. Events that come later are spooled all the same."""
