@@ -137,31 +137,43 @@ class Spool:
             key = call.plan, call.outcome, call.source
             if self._bound.nearly and self._bound.drops(call):
                 return
+        lock, failed = self._lock, None
+        lock.acquire()  # `with` takes twice as long
         try:
-            self._lock.acquire()  # `with` takes twice as long
-            try:
-                segment = self._segment
-                if segment is None or (number := segment.heads.get(key)) is None:
-                    self._append_head(key, call)
-                    return
+            segment = self._segment
+            if segment is not None and (number := segment.heads.get(key)) is not None:
                 row = _row(number, call)
-                if segment is not self._segment:  # the garbage collector had a call end in here
-                    self._append_head(key, call)
+                if segment is self._segment:  # else the garbage collector had a call end in here
+                    written = os.write(segment.descriptor, row)
+                    size = segment.size = segment.size + written
+                    if size > segment.room or written < len(row):
+                        self._turn(len(row) - written)
                     return
-                written = os.write(segment.descriptor, row)
-                size = segment.size = segment.size + written
-                if size > segment.room or written < len(row):
-                    self._turn(len(row) - written)
-            finally:
-                self._lock.release()
+        except OSError as error:
+            failed = error
+        finally:
+            lock.release()
+        if failed is None:
+            self._append_slowly(key, call)
+        else:
+            self._lose(call, failed)
+
+    def _append_slowly(self, key: _HeadKey, call: Call) -> None:
+        """Write the first row of its kind in a segment, or the first of a segment."""
+        try:
+            with self._lock:
+                self._append_head(key, call)
         except (OSError, StoreError) as error:
-            self.seal()  # whatever came of the line, the next segment starts with its own heads
-            self._trouble.note("spool_write", error, dropped=call.outcome.calls)
+            self._lose(call, error)
         finally:
             if self._begun:
                 self._begun = False
                 if self._on_open is not None:
                     self._on_open()
+
+    def _lose(self, call: Call, error: Exception) -> None:
+        self.seal()  # whatever came of the line, the next segment starts with its own heads
+        self._trouble.note("spool_write", error, dropped=call.outcome.calls)
 
     def _append_head(self, key: _HeadKey, call: Call) -> None:
         """Write what a call's row has in common with others, and the row, with one write."""

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 from otel_atm.errors import ConfigurationError, StoreError
@@ -48,6 +49,7 @@ class Store:
         ConfigurationError: quotes the setting that cannot be used.
 
     Attributes:
+        append: keeps the row of a call; a sink of the gate.
         backlog: of events that somebody keeps back; see `otel_atm.store.backlog`.
     """
 
@@ -63,6 +65,7 @@ class Store:
         max_bytes = read_bytes("spool_max_bytes", spool_max_bytes)
         self._spool = Spool(self.paths.spool, self._trouble, self._start, max_bytes)
         self.backlog = self._spool.backlog
+        self.append: Callable[[Call], None] = self._spool.append  # a call less for each row
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._drained_at = time.monotonic()
@@ -70,10 +73,6 @@ class Store:
         self._failures = 0  # of drains, since one has succeeded
         self._lost = 0  # events, when last flushed
         _stores.add(self)
-
-    def append(self, call: Call) -> None:
-        """Keep the row of a call; a sink of the gate."""
-        self._spool.append(call)
 
     def report_to(self, trouble: Trouble) -> None:
         """Count with whoever uses the store first what fails, unless somebody does already."""
