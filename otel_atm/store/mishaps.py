@@ -17,7 +17,7 @@ _TOLD: Final = re.compile(
     r"Disk quota exceeded|Corrupt database file|not a valid DuckDB database file|"
     r"Could not read enough bytes|Out of Memory|No such file or directory"
 )
-_HELD: Final = re.compile(r"Could not set lock on file|held by")
+_HELD: Final = re.compile(r"Could not set lock on file|has it open")
 _WAITED: Final = re.compile(r"was locked for more than")
 
 

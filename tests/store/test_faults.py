@@ -173,7 +173,7 @@ def held_by_another_process(path: Path) -> tuple[Change, Change]:
         (corrupted, "tokens.duckdb c.*Corrupt database file"),
         (cut_short, "tokens.duckdb c"),
         (of_a_newer_version, "written by a newer otel-atm .*update otel-atm"),
-        (held_by_another_process, "tokens.duckdb cannot be opened: .*PID"),
+        (held_by_another_process, "tokens.duckdb cannot be opened: .*(PID|process) \\d+"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
