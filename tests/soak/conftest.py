@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.store.conftest import assert_minutes_add_up, path, query, writer, writers
+from tests.store.conftest import assert_roll_ups_add_up, path, query, writer, writers
 
 __all__ = ["path", "writer", "writers"]  # fixtures
 
@@ -59,4 +59,4 @@ def assert_exactly_once(path: Path, acks: Iterable[str], *, unheard: int) -> Non
     assert len(set(known)) == len(known)
     assert len(stored) - len(known) <= unheard
     assert list(path.with_name(path.name + ".spool").iterdir()) == []
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)

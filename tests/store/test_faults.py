@@ -20,7 +20,7 @@ import pytest
 import otel_atm as atm
 from otel_atm.store import store as store_module
 from otel_atm.store.store import Store
-from tests.store.conftest import assert_minutes_add_up, ids_of, rows_of
+from tests.store.conftest import assert_roll_ups_add_up, ids_of, rows_of
 from tests.store.test_store import Program
 
 Change = Callable[[], None]
@@ -199,7 +199,7 @@ def test_of_a_file_that_cannot_be_used_keeps_all_rows_until_it_is_mended(
     mend()
     assert shop.flush()
     assert ids_of(path) == shop.events
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
     assert list(shop.store.paths.spool.iterdir()) == []
 
 
@@ -227,7 +227,7 @@ class TestAFullDisk:
         assert len(kept) == len(shop.events) - shop.lost()
         assert set(kept) < set(shop.events)
         assert {*shop.events[:10], *shop.events[-10:]} < set(kept)
-        assert_minutes_add_up(shop.path)
+        assert_roll_ups_add_up(shop.path)
 
     def test_that_fills_at_any_moment_of_a_drain_loses_nothing_of_what_was_spooled(
         self, shops: Callable[..., Shop], disk: Path
@@ -249,7 +249,7 @@ class TestAFullDisk:
         assert shop.flush()
         assert shop.lost() == 0
         assert ids_of(shop.path) == shop.events
-        assert_minutes_add_up(shop.path)
+        assert_roll_ups_add_up(shop.path)
 
 
 def test_a_read_only_disk_takes_no_rows_and_what_was_spooled_arrives_when_it_is_mended(
@@ -341,7 +341,7 @@ def test_a_clock_that_is_set_back_loses_and_doubles_nothing(path: Path) -> None:
     rows = rows_of(path)
     assert len({row["event_id"] for row in rows}) == len(rows) == 18
     assert len({row["ts"] for row in rows}) > 3
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
     assert processor.trouble.counts == {}
     processor.retire()
 

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 import otel_atm as atm
-from tests.store.conftest import assert_minutes_add_up, query
+from tests.store.conftest import assert_roll_ups_add_up, query
 
 ROOT = Path(atm.__file__).parent.parent
 WORKERS = 4
@@ -78,4 +78,4 @@ def test_each_call_of_each_worker_is_in_the_file_once_also_of_one_that_is_killed
     loaded = Counter(row["user_id"] for row in rows)["arbiter"]
     assert loaded == (1 if "--preload" in arbiter.args else loaded)  # type: ignore[operator]
     assert list(path.with_name("tokens.duckdb.spool").iterdir()) == []
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
