@@ -27,6 +27,7 @@ NAMES = [
     "OtelAtmInstrumentor",
     "Reader",
     "Scope",
+    "Store",
     "StoreError",
     "TokenQuotaExceeded",
     "TokenSpanProcessor",
@@ -109,6 +110,10 @@ SIGNATURES = {
     "advice": "(model: 'str | None' = None, provider: 'str | None' = None) -> 'str | None'",
     "context": "(*, tags: 'Iterable[str]' = (), **keys: 'str | int | None') -> 'None'",
     "carrying": "(executor: 'Executor') -> 'Executor'",
+    "Store": (
+        "(path: 'str | os.PathLike[str]', *, spool_max_bytes: 'int | str' = 1073741824, "
+        "trouble: 'Trouble | None' = None) -> 'None'"
+    ),
     "connect": "(path: 'str | os.PathLike[str]' = 'tokens.duckdb') -> 'Reader'",
 }
 
@@ -128,6 +133,7 @@ METHODS = {
     ],
     "OtelAtmInstrumentor": ["instrument", "uninstrument"],
     "Reader": ["close", "sql"],
+    "Store": ["close", "flush"],
     "TokenSpanProcessor": [
         "admit",
         "advice",

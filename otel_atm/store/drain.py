@@ -98,7 +98,14 @@ def has_segments(paths: StorePaths) -> bool:
 
 def spooled_bytes(paths: StorePaths) -> int:
     """The size of all segments."""
-    return sum(segment.stat().st_size for segment in _segments(paths.spool))
+    return sum(_size(segment) for segment in _segments(paths.spool))
+
+
+def _size(segment: Path) -> int:
+    try:
+        return segment.stat().st_size
+    except FileNotFoundError:
+        return 0  # drained while we looked
 
 
 def _segments(folder: Path) -> Iterator[Path]:

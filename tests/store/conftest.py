@@ -20,6 +20,7 @@ from otel_atm.gate import Gate
 from otel_atm.ledger import MemoryLedger
 from otel_atm.pricing import Prices
 from otel_atm.spans.processor import GateProcessor
+from otel_atm.store.bound import DEFAULT_MAX_BYTES
 from otel_atm.store.drain import drain
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import Spool
@@ -56,10 +57,11 @@ class Writer:
         clock: ManualClock,
         *budgets: Budget | str,
         prices: Prices | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self.paths, self.clock = StorePaths.of(path), clock
         self.trouble = Trouble()
-        self.spool = Spool(self.paths.spool, self.trouble)
+        self.spool = Spool(self.paths.spool, self.trouble, max_bytes=max_bytes)
         self.events: list[UsageEvent] = []
         self.gate = Gate(
             read_budgets(budgets),

@@ -17,7 +17,7 @@ import otel_atm as atm
 from tests.store import writer
 from tests.store.conftest import assert_roll_ups_add_up, query
 
-ROUNDS = 20
+ROUNDS = 5
 WRITERS = 3
 
 
