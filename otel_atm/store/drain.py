@@ -58,7 +58,7 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
         while True:
             with _sealed(paths.spool) as segments:
                 if segments:
-                    with _opened(paths.database) as connection:
+                    with opened(paths.database) as connection:
                         rows += _ingest_or_set_aside(connection, segments)
                     for segment in segments:
                         segment.unlink(missing_ok=True)
@@ -73,13 +73,18 @@ def create(paths: StorePaths) -> None:
         StoreError: the file cannot be used.
         OSError: the folder cannot be used.
     """
-    with locked(paths.lock), _opened(paths.database):
+    with locked(paths.lock), opened(paths.database):
         pass
 
 
 def has_segments(paths: StorePaths) -> bool:
     """Whether any segment waits, sealed or not."""
     return any(True for _ in _segments(paths.spool))
+
+
+def waiting(paths: StorePaths) -> list[Path]:
+    """All segments, sealed or not."""
+    return list(_segments(paths.spool))
 
 
 def spooled_bytes(paths: StorePaths) -> int:
@@ -134,7 +139,12 @@ def _cut_torn_tail(descriptor: int) -> int:
 
 
 @contextmanager
-def _opened(database: Path) -> Iterator[DuckDBPyConnection]:
+def opened(database: Path) -> Iterator[DuckDBPyConnection]:
+    """The file, with our relations in it; under our lock.
+
+    Raises:
+        StoreError: it cannot be opened, or is not ours, or of a newer version.
+    """
     with late_import():
         import duckdb  # 0.3 s, and only a process that drains or reads needs it
 
@@ -158,7 +168,7 @@ def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
             f"{database} has a table usage_events that is not otel-atm's: give it another file"
         )
     connection.begin()
-    for statement in _statements("schema.sql"):
+    for statement in statements("schema.sql"):
         connection.execute(statement)
     found = connection.execute("select max(version) from atm_schema").fetchone()
     version = found[0] if found else None
@@ -200,7 +210,7 @@ def _ingest(connection: DuckDBPyConnection, segments: list[Path]) -> int:
         connection.execute(
             "set variable segments = ?::varchar[]", [[str(segment) for segment in fresh]]
         )
-        for statement in _statements("ingest.sql"):
+        for statement in statements("ingest.sql"):
             connection.execute(statement)
         counted = connection.execute("select count(*) from incoming").fetchone()
         rows = counted[0] if counted else 0
@@ -212,6 +222,7 @@ def _ingest(connection: DuckDBPyConnection, segments: list[Path]) -> int:
     return rows
 
 
-def _statements(name: str) -> list[str]:
+def statements(name: str) -> list[str]:
+    """Those of an SQL file in this room."""
     text = resources.files("otel_atm.store").joinpath(name).read_text("utf-8")
     return [statement for part in text.split(";\n") if (statement := part.strip())]

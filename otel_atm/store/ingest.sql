@@ -77,6 +77,17 @@ select
 from costs
 qualify row_number() over (partition by event_id order by revision desc) = 1;
 
+-- What retention has deleted may have been counted before: nothing comes in from before then.
+set variable events_since = (
+    select coalesce(max(since), '-infinity') from atm_horizon where relation = 'usage_events'
+);
+
+set variable rollups_since = (
+    select coalesce(max(since), '-infinity') from atm_horizon where relation = 'rollups'
+);
+
+delete from incoming where ts < getvariable('events_since');
+
 set variable first_ts = (select min(ts) from incoming);
 
 set variable last_ts = (select max(ts) from incoming);
@@ -108,6 +119,7 @@ from (
     union all by name
     select -1 as sign, * from known
 )
+where ts >= getvariable('rollups_since')
 group by all;
 
 drop table lines;

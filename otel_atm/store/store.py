@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from datetime import timedelta
 from typing import Final
 
 from otel_atm.errors import ConfigurationError
@@ -13,6 +14,7 @@ from otel_atm.gate import Call
 from otel_atm.store.backlog import LONGEST_S
 from otel_atm.store.drain import drain, spooled_bytes
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.retention import Retention
 from otel_atm.store.spool import Spool
 from otel_atm.trouble import Trouble
 
@@ -27,15 +29,29 @@ class Store:
 
     Args:
         path: of the DuckDB file; it and its folder are made when the first event comes.
+        keep_events: for how long, e.g. "90 days", "12h", or a timedelta; what is older is deleted
+            from the file about once an hour. None: for ever.
+        keep_rollups: the same, for ``usage_1m`` and ``usage_1h``.
         trouble: counts what fails.
+
+    Raises:
+        ConfigurationError: quotes the argument that cannot be used.
 
     Attributes:
         backlog: of events that somebody keeps back; see `otel_atm.store.backlog`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, trouble: Trouble | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep_events: str | timedelta | None = None,
+        keep_rollups: str | timedelta | None = None,
+        trouble: Trouble | None = None,
+    ) -> None:
         self.paths = StorePaths.of(path)
         self._trouble = trouble or Trouble()
+        self._retention = Retention(keep_events, keep_rollups)
         self._spool = Spool(self.paths.spool, self._trouble, on_open=self._start)
         self.backlog = self._spool.backlog
         self._stopping = threading.Event()
@@ -67,9 +83,16 @@ class Store:
             return False
         finally:
             self._took_s = time.monotonic() - started
+        self._tend()
         self._drained_at = time.monotonic()
         kept, self._lost = lost == self._lost, lost
         return kept
+
+    def _tend(self) -> None:
+        try:
+            self._retention.tend(self.paths)
+        except Exception as error:  # noqa: BLE001 - the rows stay; tried again in an hour
+            self._trouble.note("retention", error)
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Stop the thread and flush. Events that come later are spooled all the same."""
