@@ -197,7 +197,9 @@ def forget(db: str, ledger: str | None, user: str, yes: bool, as_json: bool) -> 
             f"anonymous, {_accounts(done.accounts)} of the ledger and {done.segments:,} lines that "
             "were kept aside are deleted\nParquet files that were exported are not touched"
         )
-    if not done.complete:
+    for path in done.naming:
+        click.echo(f"{path} may name the user until its program ends", err=True)
+    if done.waiting:
         raise StoreError(_unfinished(done))
 
 
@@ -214,11 +216,11 @@ def _as_json(done: Forgotten) -> dict[str, Any]:
 
 
 def _unfinished(done: Forgotten) -> str:
-    """What still names the person, and what to do."""
-    parts = [
-        f"{path} is being written by a program that does not drain" for path in done.waiting
-    ] + [f"{path} names the user until its program ends" for path in done.naming]
-    return "; ".join(parts) + ": end these programs, and do it again"
+    """What may still name the person, and what to do."""
+    files = ", ".join(str(path) for path in done.waiting)
+    return (
+        f"{files}: written by a program that does not let go of it; end that program, and do it again"
+    )
 
 
 def _ledger_file(ledger: str | None) -> Path | None:

@@ -23,7 +23,7 @@ from otel_atm.store.drain import BAD_SUFFIX, drain, opened, statements, waiting
 from otel_atm.store.files import sync
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
-from otel_atm.store.relations import ROLLUPS, present
+from otel_atm.store.relations import ROLLUPS, SPLITS, parts_of, present
 from otel_atm.store.spool import seal_own
 
 if TYPE_CHECKING:
@@ -129,14 +129,26 @@ def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int, set[str]]:
             int(connection.execute(statement).fetchall()[0][0])
             for statement in statements("forget.sql")
         ]
-        rollups = [
-            connection.execute(
-                f"update {table.name} set user_id = null where user_id = ?", [person]
-            ).fetchall()[0][0]
-            for table in present(connection, ROLLUPS)
-        ]
+        rollups = _forget_rollups(connection, person)
         connection.commit()
-    return changed[0], sum(rollups), {session for (session,) in sessions}
+    return changed[0], rollups, {session for (session,) in sessions}
+
+
+def _forget_rollups(connection: DuckDBPyConnection, person: str) -> int:
+    """Rows that were changed. They may be of the same key as others of their bucket from then on."""
+    for table in present(connection, SPLITS):
+        connection.execute(
+            f"insert into {table.name} select bucket, count(*) from {parts_of(table)} "
+            "where user_id = ? group by bucket",
+            [person],
+        )
+    changed = [
+        connection.execute(
+            f"update {table.name} set user_id = null where user_id = ?", [person]
+        ).fetchall()
+        for table in present(connection, ROLLUPS)
+    ]
+    return sum(int(rows) for ((rows,),) in changed)
 
 
 def _naming(connection: DuckDBPyConnection, person: str) -> list[str]:

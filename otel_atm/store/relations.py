@@ -29,6 +29,13 @@ ROLLUPS: Final = (
     Table("usage_1m_parts", "bucket"),
     Table("usage_1h_parts", "bucket"),
 )
+#: What those tables need beside them.
+SPLITS: Final = (Table("usage_1m_split", "bucket"), Table("usage_1h_split", "bucket"))
+
+
+def parts_of(split: Table) -> str:
+    """The table whose buckets one of `SPLITS` names."""
+    return split.name.replace("_split", "_parts")
 
 
 def present(connection: DuckDBPyConnection, tables: Iterable[Table]) -> list[Table]:

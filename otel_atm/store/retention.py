@@ -18,7 +18,7 @@ from otel_atm.store.age import horizon, read_age
 from otel_atm.store.drain import opened
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
-from otel_atm.store.relations import EVENTS, ROLLUPS, Table, present
+from otel_atm.store.relations import EVENTS, ROLLUPS, SPLITS, Table, present
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None]
 
 #: What is older than its age → the tables that hold it. Their names in `atm_horizon`.
-_KINDS: Final = {"usage_events": EVENTS, "rollups": ROLLUPS}
+_KINDS: Final = {"usage_events": EVENTS, "rollups": (*ROLLUPS, *SPLITS)}
 #: How much is deleted in one transaction.
 _STEP: Final = timedelta(days=1)
 _INTERVAL_S: Final = 3600.0
@@ -137,12 +137,14 @@ def _delete(
         "delete from atm_horizon where relation = $kind and since < $until",
         {"kind": kind, "until": until},
     )
-    rows = [
-        connection.execute(f"delete from {table.name} where {table.time} < ?", [until]).fetchall()
-        for table in tables
-    ]
+    rows = 0
+    for table in tables:
+        ((deleted,),) = connection.execute(
+            f"delete from {table.name} where {table.time} < ?", [until]
+        ).fetchall()
+        rows += 0 if table in SPLITS else deleted
     connection.commit()
-    return sum(int(deleted) for ((deleted,),) in rows)
+    return rows
 
 
 class Retention:
