@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from otel_atm.handle import Handle, admit, advice, doctor, init
     from otel_atm.instrumentor import OtelAtmInstrumentor
     from otel_atm.store.reader import Reader
+    from otel_atm.store.store import Store
 
 __all__ = [
     "Admission",
@@ -51,6 +52,7 @@ __all__ = [
     "OtelAtmInstrumentor",
     "Reader",
     "Scope",
+    "Store",
     "StoreError",
     "TokenQuotaExceeded",
     "TokenSpanProcessor",
@@ -76,6 +78,7 @@ _LAZY = {
     "Handle": "otel_atm.handle",
     "OtelAtmInstrumentor": "otel_atm.instrumentor",
     "Reader": "otel_atm.store.reader",
+    "Store": "otel_atm.store.store",
     "TokenSpanProcessor": "otel_atm.faces",
     "admit": "otel_atm.handle",
     "advice": "otel_atm.handle",

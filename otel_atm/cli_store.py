@@ -218,7 +218,7 @@ def _as_json(done: Forgotten) -> dict[str, Any]:
 def _unfinished(done: Forgotten) -> str:
     """What may still name the person, and what to do."""
     files = ", ".join(str(path) for path in done.waiting)
-    return f"{files}: written by a program that does not let go of it; end that program, and do it again"
+    return f"{files}: written by a program that does not let go of it; end it, and do this again"
 
 
 def _ledger_file(ledger: str | None) -> Path | None:

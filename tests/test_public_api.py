@@ -25,6 +25,7 @@ NAMES = [
     "OtelAtmInstrumentor",
     "Reader",
     "Scope",
+    "Store",
     "StoreError",
     "TokenQuotaExceeded",
     "TokenSpanProcessor",

@@ -135,7 +135,7 @@ def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int, set[str]]:
 
 
 def _forget_rollups(connection: DuckDBPyConnection, person: str) -> int:
-    """Rows that were changed. They may be of the same key as others of their bucket from then on."""
+    """How many rows were changed; they may be of the key of others in their bucket then."""
     for table in present(connection, SPLITS):
         connection.execute(
             f"insert into {table.name} select bucket, count(*) from {parts_of(table)} "
