@@ -83,6 +83,7 @@ def prune(db: str, events: str | None, rollups: str | None, as_json: bool) -> No
                 "database": _database(db),
                 "events": pruned.events,
                 "rollups": pruned.rollups,
+                "points": pruned.points,
                 "events_since": _instant(pruned.events_since),
                 "rollups_since": _instant(pruned.rollups_since),
             }

@@ -23,7 +23,7 @@ from otel_atm.store.drain import BAD_SUFFIX, drain, opened, statements, waiting
 from otel_atm.store.files import sync
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
-from otel_atm.store.relations import ROLLUPS, SPLITS, parts_of, present
+from otel_atm.store.relations import POINTS, ROLLUPS, SPLITS, parts_of, present
 from otel_atm.store.spool import seal_own
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int, set[str]]:
             for statement in statements("forget.sql")
         ]
         rollups = _forget_rollups(connection, person)
+        _forget_points(connection, person)
         connection.commit()
     return changed[0], rollups, {session for (session,) in sessions}
 
@@ -149,6 +150,23 @@ def _forget_rollups(connection: DuckDBPyConnection, person: str) -> int:
         for table in present(connection, ROLLUPS)
     ]
     return sum(int(rows) for ((rows,),) in changed)
+
+
+def _forget_points(connection: DuckDBPyConnection, person: str) -> None:
+    """Empty attributes of points of metrics that are the person's id."""
+    for table in present(connection, POINTS):
+        found = connection.execute(
+            f"select distinct attributes::json::varchar from {table.name} "
+            "where list_contains(json_extract_string(attributes::json, '$.*'), ?)",
+            [person],
+        ).fetchall()
+        for (text,) in found:
+            kept = {key: value for key, value in json.loads(text).items() if value != person}
+            connection.execute(
+                f"update {table.name} set attributes = ?::json::variant "
+                "where attributes::json::varchar = ?",
+                [json.dumps(kept), text],
+            )
 
 
 def _naming(connection: DuckDBPyConnection, person: str) -> list[str]:

@@ -31,6 +31,8 @@ ROLLUPS: Final = (
 )
 #: What those tables need beside them.
 SPLITS: Final = (Table("usage_1m_split", "bucket"), Table("usage_1h_split", "bucket"))
+#: Points of metrics, where an exporter has put any.
+POINTS: Final = (Table("metric_points", "time"),)
 
 
 def parts_of(split: Table) -> str:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
 from otel_atm.store.age import horizon, read_age
-from otel_atm.store.drain import opened
+from otel_atm.store.drain import opened, statements
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
-from otel_atm.store.relations import EVENTS, ROLLUPS, SPLITS, Table, present
+from otel_atm.store.relations import EVENTS, POINTS, ROLLUPS, SPLITS, Table, present
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -40,13 +40,14 @@ class Pruned:
     """What retention has deleted.
 
     Attributes:
-        events, rollups: rows of tables.
+        events, rollups, points: rows of tables.
         events_since, rollups_since: where what is kept begins, naive and in UTC; None: for ever.
         done: whether nothing that is too old is left.
     """
 
     events: int
     rollups: int
+    points: int
     events_since: datetime | None
     rollups_since: datetime | None
     done: bool = True
@@ -66,7 +67,7 @@ def prune(
     Args:
         paths: of the store.
         events: how long to keep them, see `otel_atm.store.age.read_age`; None: for ever.
-        rollups: the same, for `usage_1m` and `usage_1h`.
+        rollups: the same, for `usage_1m`, `usage_1h` and `metric_points`.
         now: naive, in UTC; None: by the clock.
         patience_s: for how long at most; None: until it is done.
         progress: told after each day.
@@ -87,8 +88,14 @@ def prune(
             _prune_kind(connection, kind, until, deadline, rows, progress)
             for kind, until in since.items()
         )
+        points = _prune_points(connection, since["rollups"]) if done and "rollups" in since else 0
     return Pruned(
-        rows["usage_events"], rows["rollups"], since.get("usage_events"), since.get("rollups"), done
+        rows["usage_events"],
+        rows["rollups"],
+        points,
+        since.get("usage_events"),
+        since.get("rollups"),
+        done,
     )
 
 
@@ -115,6 +122,19 @@ def _prune_kind(
     return True
 
 
+def _prune_points(connection: DuckDBPyConnection, until: datetime) -> int:
+    """Delete points of metrics from before `until`, all at once; how many."""
+    if not present(connection, POINTS):
+        return 0
+    connection.begin()
+    connection.execute("set variable until = ?::timestamp", [until])
+    (statement,) = statements("prune_points.sql")
+    ((rows,),) = connection.execute(statement).fetchall()
+    _say(connection, "metric_points", until)
+    connection.commit()
+    return int(rows)
+
+
 def _oldest(connection: DuckDBPyConnection, tables: Sequence[Table]) -> datetime | None:
     found = [
         connection.execute(f"select min({table.time}) from {table.name}").fetchall()[0][0]
@@ -126,8 +146,21 @@ def _oldest(connection: DuckDBPyConnection, tables: Sequence[Table]) -> datetime
 def _delete(
     connection: DuckDBPyConnection, kind: str, tables: Sequence[Table], until: datetime
 ) -> int:
-    """Delete what is before `until`, and say so in the file; how many rows. Never goes back."""
+    """Delete what is before `until`, and say so in the file; how many rows."""
     connection.begin()
+    _say(connection, kind, until)
+    rows = 0
+    for table in tables:
+        ((deleted,),) = connection.execute(
+            f"delete from {table.name} where {table.time} < ?", [until]
+        ).fetchall()
+        rows += 0 if table in SPLITS else deleted
+    connection.commit()
+    return rows
+
+
+def _say(connection: DuckDBPyConnection, kind: str, until: datetime) -> None:
+    """Keep in the file from when on rows are kept; it never goes back."""
     connection.execute(
         "insert into atm_horizon select $kind, $until where not exists "
         "(from atm_horizon where relation = $kind and since >= $until)",
@@ -137,14 +170,6 @@ def _delete(
         "delete from atm_horizon where relation = $kind and since < $until",
         {"kind": kind, "until": until},
     )
-    rows = 0
-    for table in tables:
-        ((deleted,),) = connection.execute(
-            f"delete from {table.name} where {table.time} < ?", [until]
-        ).fetchall()
-        rows += 0 if table in SPLITS else deleted
-    connection.commit()
-    return rows
 
 
 class Retention:

@@ -80,7 +80,8 @@ class TestPrune:
         said = json.loads(run("prune", "--events", "2y", "--json").stdout)
         since = said.pop("events_since")
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT00:00:00Z", since)
-        assert said == {"database": str(db), "events": 0, "rollups": 0, "rollups_since": None}
+        assert said == {"database": str(db), "events": 0, "rollups": 0, "points": 0,
+                        "rollups_since": None}  # fmt: skip
 
     def test_the_environment_may_say_how_long(
         self, run: Run, db: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -161,6 +162,20 @@ def test_ids_of_any_kind(writer: Writer, path: Path, user: str) -> None:
     writer.drain()
     assert forget(writer.paths, user).events == 1
     assert query(path, "select user_id from usage_events") == [{"user_id": None}]
+
+
+def test_attributes_of_metrics_are_emptied(met: Writer, path: Path) -> None:
+    with duckdb.connect(path) as connection:
+        connection.execute("drop table if exists metric_points")
+        connection.execute(
+            "create table metric_points as select unnest([1, 2]) as value, "
+            "unnest(?::varchar[])::json::variant as attributes",
+            [[f'{{"user": "{ANN}", "n": 1}}', '{"user": "bob"}']],
+        )
+    forget(met.paths, ANN)
+    found = query(path, "select attributes::json::varchar as it from metric_points order by value")
+    assert found == [{"it": '{"n":1}'}, {"it": '{"user":"bob"}'}]
+    assert traces(path, ANN) == []
 
 
 class TestSegments:

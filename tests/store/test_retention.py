@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,6 +100,7 @@ def test_what_is_older_leaves_the_file_and_the_rest_stays(daily: Writer, path: P
     assert pruned == retention.Pruned(
         events=6,
         rollups=pruned.rollups,
+        points=0,
         events_since=midnight - timedelta(days=3),
         rollups_since=midnight - timedelta(days=7),
     )
@@ -230,6 +232,52 @@ def test_whatever_was_kept_how_long_hours_kept_in_both_add_up(
     assert query(path, "from usage_1m where bucket < ?", [pruned.rollups_since]) == []
     assert query(path, "from usage_events where ts < ?", [pruned.events_since]) == []
     writer.close()
+
+
+class TestPoints:
+    """Points of metrics go with the roll-ups; see `otel_atm.store.points`."""
+
+    @pytest.fixture
+    def points(self, writer: Writer) -> Writer:
+        """Ten days of three series: one that goes on, one that has ended, and one of deltas."""
+        writer.call()
+        writer.drain()
+        with duckdb.connect(writer.paths.database) as connection:
+            connection.execute(POINTS)
+        return writer
+
+    def test_of_a_series_that_goes_on_the_last_one_before_stays(
+        self, points: Writer, path: Path
+    ) -> None:
+        for deleted in (19, 0):
+            pruned = prune(points.paths, None, "3 days", now=datetime(2026, 1, 11))
+            assert (pruned.points, pruned.done) == (deleted, True)
+        assert query(
+            path, "select series, list(value order by time) as values from metric_points "
+            "group by all order by all"
+        ) == [
+            {"series": "deltas", "values": [7.0, 8.0, 9.0]},
+            {"series": "goes on", "values": [6.0, 7.0, 8.0, 9.0]},
+        ]  # fmt: skip
+
+    def test_events_alone_leave_them(self, points: Writer) -> None:
+        assert prune(points.paths, "3 days", now=datetime(2026, 1, 11)).points == 0
+
+
+POINTS = """
+drop table if exists metric_points;
+create table metric_points (
+    time timestamp, start_time timestamp, temporality varchar, value double, attributes variant,
+    series varchar, writer varchar
+);
+insert into metric_points
+select
+    timestamp '2026-01-01' + to_days(day::integer), timestamp '2026-01-01',
+    if(series = 'deltas', 'delta', 'cumulative'), day, '{"user": "ann", "n": 1}'::json::variant,
+    series, 'me'
+from range(10) as days(day), (values ('goes on'), ('ended'), ('deltas')) as all_series(series)
+where series <> 'ended' or day < 6
+"""
 
 
 class TestByItself:
