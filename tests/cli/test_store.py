@@ -158,8 +158,8 @@ class TestForget:
         ran = run("forget", "--user", "ann", "--yes")
         assert ran.exit_code == 0
         assert re.fullmatch(
-            r"forgotten: 2 rows of usage_events and \d of roll-ups are anonymous, 0 accounts of the "
-            r"ledger and 0 lines that were kept aside are deleted\n"
+            r"forgotten: 2 rows of usage_events and \d of roll-ups are anonymous, 0 accounts of "
+            r"the ledger and 0 lines that were kept aside are deleted\n"
             r"Parquet files that were exported are not touched\n",
             ran.stdout,
         )
