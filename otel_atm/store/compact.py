@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
-from otel_atm.store.drain import OFFLINE, drain, opened
+from otel_atm.store.drain import drain
 from otel_atm.store.files import literal, sync
 from otel_atm.store.lock import locked
+from otel_atm.store.opening import OFFLINE, opened
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import seal_own
 

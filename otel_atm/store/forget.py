@@ -19,9 +19,11 @@ from otel_atm.errors import BudgetError, ConfigurationError, StoreError
 from otel_atm.event import TEXT_LENGTH
 from otel_atm.ledger.forget import forget_payer
 from otel_atm.store.compact import Progress, compact
-from otel_atm.store.drain import BAD_SUFFIX, drain, opened, statements, waiting
+from otel_atm.store.copies import delete_dead
+from otel_atm.store.drain import BAD_SUFFIX, drain, waiting
 from otel_atm.store.files import sync
 from otel_atm.store.lock import locked
+from otel_atm.store.opening import opened, statements
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.relations import POINTS, ROLLUPS, SPLITS, parts_of, present
 from otel_atm.store.spool import seal_own
@@ -93,6 +95,7 @@ def forget(
     events, rollups, sessions = _forget_rows(paths, person)
     with locked(paths.lock):
         lines = sum(_clean(path, person) for path in paths.spool.glob(f"*{BAD_SUFFIX}"))
+        delete_dead(paths.database)
     now_ns = int(datetime.now(UTC).timestamp() * 1e9)
     accounts, naming = forget_payer(
         ledger or paths.ledger, {"user": {user, person}, "session": sessions}, now_ns

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import ConfigurationError, StoreError
 from otel_atm.late import late_import
-from otel_atm.store.drain import OFFLINE, drain
+from otel_atm.store.drain import drain
 from otel_atm.store.files import literal, sync
 from otel_atm.store.lock import locked
+from otel_atm.store.opening import OFFLINE
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.relations import kept_since
 from otel_atm.store.spool import seal_own

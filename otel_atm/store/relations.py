@@ -24,11 +24,7 @@ class Table(NamedTuple):
 
 EVENTS: Final = (Table("usage_events", "ts"),)
 #: What the roll-ups are views over.
-ROLLUPS: Final = (
-    Table("usage_1m_changes", "bucket"),
-    Table("usage_1m_parts", "bucket"),
-    Table("usage_1h_parts", "bucket"),
-)
+ROLLUPS: Final = (Table("usage_1m_parts", "bucket"), Table("usage_1h_parts", "bucket"))
 #: What those tables need beside them.
 SPLITS: Final = (Table("usage_1m_split", "bucket"), Table("usage_1h_split", "bucket"))
 #: Points of metrics, where an exporter has put any.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
 from otel_atm.store.age import horizon, read_age
-from otel_atm.store.drain import opened, statements
 from otel_atm.store.lock import locked
+from otel_atm.store.opening import opened, statements
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.relations import EVENTS, POINTS, ROLLUPS, SPLITS, Table, present
 

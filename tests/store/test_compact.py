@@ -20,12 +20,12 @@ import pytest
 import otel_atm as atm
 from otel_atm.store import compact as compacting
 from otel_atm.store.compact import compact
-from otel_atm.store.drain import OFFLINE
 from otel_atm.store.lock import locked
+from otel_atm.store.opening import OFFLINE
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.retention import prune
 from tests.store import compacter
-from tests.store.conftest import Writer, assert_minutes_add_up, ids_of, rows_of
+from tests.store.conftest import Writer, assert_roll_ups_add_up, ids_of, rows_of
 
 ROOT = Path(atm.__file__).parent.parent
 HOLDER = """
@@ -96,7 +96,7 @@ def test_what_is_spooled_is_taken_in_first(filled: Writer, path: Path) -> None:
     filled.call()
     compact(filled.paths)
     assert rows_of(path) == filled.expected()
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
 
 
 def test_afterwards_it_goes_on(filled: Writer, path: Path) -> None:
@@ -105,7 +105,7 @@ def test_afterwards_it_goes_on(filled: Writer, path: Path) -> None:
     filled.drain()
     compact(filled.paths)
     assert rows_of(path) == filled.expected()
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
 
 
 def test_mode_and_owner_stay(filled: Writer, path: Path) -> None:
@@ -237,7 +237,7 @@ class TestOthers:
         compact(filled.paths)
         drains[0].join()
         assert rows_of(path) == filled.expected()
-        assert_minutes_add_up(path)
+        assert_roll_ups_add_up(path)
 
     def test_a_foreign_file_is_refused(self, path: Path) -> None:
         path.write_bytes(b"no database" * 1_000)
@@ -296,7 +296,7 @@ def test_killed_before_any_step_the_file_is_whole(filled: Writer, path: Path, dy
         dying.die_at(step)
         assert everything(path), "the file can be opened as it is"
     assert rows_of(path) == filled.expected()
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
     compact(filled.paths)
     assert rows_of(path) == filled.expected()
     assert beside(path) == ["", ".lock", ".spool"]

@@ -21,7 +21,7 @@ from otel_atm.store import forget as forgetting
 from otel_atm.store.forget import forget
 from otel_atm.store.lock import let_go, open_locked
 from otel_atm.store.paths import StorePaths
-from tests.store.conftest import Writer, assert_minutes_add_up, query
+from tests.store.conftest import Writer, assert_roll_ups_add_up, query
 
 ANN = "ann-7c1f93"
 SESSION = "session-of-7c1f93"
@@ -79,7 +79,7 @@ def test_rows_become_anonymous_and_what_they_used_stays(met: Writer, path: Path)
         {**nothing, "tags": [], "attributes": '{"error.type":"openai.RateLimitError"}'},
         {**nothing, "tags": [], "attributes": "{}"},
     ]
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
 
 
 def test_no_byte_of_any_file_names_the_person(met: Writer, path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_late_correction_does_not_bring_the_person_back(writer: Writer, path: 
     assert query(path, "select user_id, count(*) as n from usage_events group by all") == [
         {"user_id": None, "n": 1}
     ]
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
     forget(writer.paths, "anybody")  # compacts
     assert traces(path, ANN) == []
 

@@ -114,7 +114,7 @@ def test_only_the_days_that_are_asked_for(
     assert export(three_days.paths, folder, since=days[2] + timedelta(days=1)).written == ()
 
 
-@pytest.mark.parametrize("relation", ["usage_1m"])
+@pytest.mark.parametrize("relation", ["usage_1m", "usage_1h"])
 def test_roll_ups_are_exported_too(three_days: Writer, folder: Path, relation: str) -> None:
     three_days.drain()
     export(three_days.paths, folder, relation=relation)

@@ -20,7 +20,7 @@ from otel_atm.store.retention import Retention, prune
 from otel_atm.store.store import Store
 from otel_atm.testing import ManualClock
 from otel_atm.trouble import Trouble
-from tests.store.conftest import Writer, assert_minutes_add_up, ids_of, query
+from tests.store.conftest import Writer, assert_roll_ups_add_up, ids_of, query
 
 HOUR_S = 3_600
 DAY_S = 24 * HOUR_S
@@ -119,7 +119,7 @@ def test_again_there_is_nothing_to_delete(daily: Writer) -> None:
 def test_in_what_both_keep_roll_ups_equal_events(daily: Writer, path: Path) -> None:
     prune(daily.paths, "3 days", "3 days", now=now_of(daily.clock))
     assert len(ids_of(path)) == 4
-    assert_minutes_add_up(path)
+    assert_roll_ups_add_up(path)
 
 
 def test_without_an_age_everything_is_kept(daily: Writer, path: Path) -> None:

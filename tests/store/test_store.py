@@ -18,7 +18,7 @@ from otel_atm.store import store as store_module
 from otel_atm.store.lock import locked
 from otel_atm.store.store import Store
 from otel_atm.trouble import Trouble
-from tests.store.conftest import assert_minutes_add_up, ids_of, rows_of
+from tests.store.conftest import assert_roll_ups_add_up, ids_of, rows_of
 
 ROOT = Path(atm.__file__).parent.parent
 CALL = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5.1"}
@@ -88,7 +88,7 @@ class TestFlush:
         assert program.processor.force_flush()
         assert waiting(path) == []
         assert ids_of(path) == events
-        assert_minutes_add_up(path)
+        assert_roll_ups_add_up(path)
 
     def test_of_nothing_is_fine(self, programs: Callable[..., Program], path: Path) -> None:
         assert programs().processor.force_flush()
@@ -154,7 +154,7 @@ class TestClose:
         span.set_attribute("gen_ai.usage.input_tokens", 11)
         span.end()
         assert [(row["status"], row["total_tokens"]) for row in rows_of(path)] == [("ok", 11)]
-        assert_minutes_add_up(path)
+        assert_roll_ups_add_up(path)
 
 
 class TestTheThread:
@@ -317,7 +317,7 @@ os._exit(0)
         rows = rows_of(path)
         assert [row["user_id"] for row in rows] == ["parent before", "child", "parent after"]
         assert len({row["event_id"] for row in rows}) == 3
-        assert_minutes_add_up(path)
+        assert_roll_ups_add_up(path)
 
     def test_a_child_drains_with_a_thread_of_its_own(self, path: Path) -> None:
         source = """
