@@ -26,7 +26,7 @@ def copied(database: Path) -> Iterator[Path]:
     Raises:
         OSError: there is no room for it, or none that we may write to.
     """
-    _forget_dead(database)
+    delete_dead(database)
     size = database.stat().st_size
     if shutil.disk_usage(database.parent).free < size + _SPARE_BYTES:
         raise OSError(f"no room for a copy of {database}, {size:,} bytes")
@@ -49,8 +49,8 @@ def copied(database: Path) -> Iterator[Path]:
             let_go(descriptor)
 
 
-def _forget_dead(database: Path) -> None:
-    """Delete what processes left that were killed while they copied."""
+def delete_dead(database: Path) -> None:
+    """Delete the copies that processes left that were killed while they copied."""
     for copy in database.parent.glob(f"{_escaped(database.name)}.*{_SUFFIX}"):
         with suppress(OSError):
             descriptor = open_locked(copy, os.O_RDWR)

@@ -96,6 +96,11 @@ def has_segments(paths: StorePaths) -> bool:
     return any(True for _ in _segments(paths.spool)) or has_points(paths.spool)
 
 
+def waiting(paths: StorePaths) -> list[Path]:
+    """All segments, sealed or not."""
+    return list(_segments(paths.spool))
+
+
 def spooled_bytes(paths: StorePaths) -> int:
     """The size of all segments."""
     return sum(_size(segment) for segment in _segments(paths.spool))

@@ -59,6 +59,10 @@ from (
         and coalesce(monotonic, true)
         and isfinite(coalesce(value, sum))
     window points as (partition by writer, series, start_time order by time)
+)
+-- Of what retention has deleted, the last point of a series is there to count from.
+where time >= (
+    select coalesce(max(since), '-infinity') from atm_horizon where relation = 'metric_points'
 );
 
 -- What metrics say of calls, in the terms of `usage_1m`: of all instrumentations that tell of a

@@ -34,6 +34,15 @@ from (
     where ts_ns is null and json_valid(text)
 );
 
+-- What retention has deleted may have been counted before: nothing comes in from before then.
+set variable events_since = (
+    select coalesce(max(since), '-infinity') from atm_horizon where relation = 'usage_events'
+);
+
+set variable rollups_since = (
+    select coalesce(max(since), '-infinity') from atm_horizon where relation = 'rollups'
+);
+
 -- A line that was cut off has no end. Rows that were written before there were prices end one
 -- element sooner, and have µs.
 create or replace temp view whole as
@@ -45,7 +54,7 @@ select
     rtrim(last_tokens, ']')::bigint as reasoning_tokens,
     if(last is null, null, cost)::hugeint as cost
 from lines
-where last = '0]' or (last is null and cost = '0]');
+where (last = '0]' or (last is null and cost = '0]')) and ts >= getvariable('events_since');
 
 -- Rows and heads, with what they cost in US dollars.
 create or replace temp view incoming as

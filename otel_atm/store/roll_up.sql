@@ -46,6 +46,7 @@ select
     sum(total_tokens)::bigint as total_tokens,
     sum(cost_usd) as cost_usd
 from signed
+where bucket >= getvariable('rollups_since')
 group by all;
 
 create or replace temp table added_1h as

@@ -136,4 +136,10 @@ having sum(calls) <> 0;
 -- Segments whose rows are in the tables above, until their files are deleted.
 create table if not exists drained_segments (name varchar not null);
 
+-- From when on rows are kept: what is older was deleted by its age, and is not taken in again.
+create table if not exists atm_horizon (
+    relation varchar not null,  -- 'usage_events', 'rollups', 'metric_points'
+    since timestamp not null
+);
+
 create table if not exists atm_schema (version integer not null);

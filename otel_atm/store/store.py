@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from otel_atm.errors import ConfigurationError, StoreError
@@ -17,6 +18,7 @@ from otel_atm.store.bound import DEFAULT_MAX_BYTES, read_bytes
 from otel_atm.store.drain import drain, spooled_bytes
 from otel_atm.store.mishaps import in_short, names_holder, was_locked
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.retention import Retention
 from otel_atm.store.spool import Spool
 from otel_atm.trouble import Trouble
 
@@ -43,10 +45,13 @@ class Store:
         spool_max_bytes: of what may wait beside the file, of all processes together: an integer
             or a text such as ``"500 MB"``; at least 64 KiB. From nine tenths of it on, new rows
             of refused calls are dropped, from the whole on all new rows, and counted.
+        keep_events: for how long, e.g. "90 days", "12h", or a timedelta; what is older is deleted
+            from the file about once an hour. None: for ever.
+        keep_rollups: the same, for ``usage_1m`` and ``usage_1h``.
         trouble: counts what fails; None: as whoever uses the store does.
 
     Raises:
-        ConfigurationError: quotes the setting that cannot be used.
+        ConfigurationError: quotes the argument that cannot be used.
 
     Attributes:
         append: keeps the row of a call; a sink of the gate.
@@ -58,10 +63,13 @@ class Store:
         path: str | os.PathLike[str],
         *,
         spool_max_bytes: int | str = DEFAULT_MAX_BYTES,
+        keep_events: str | timedelta | None = None,
+        keep_rollups: str | timedelta | None = None,
         trouble: Trouble | None = None,
     ) -> None:
         self.paths = StorePaths.of(path)
         self._trouble, self._reports = trouble or Trouble(), trouble is not None
+        self._retention = Retention(keep_events, keep_rollups)
         max_bytes = read_bytes("spool_max_bytes", spool_max_bytes)
         self._spool = Spool(self.paths.spool, self._trouble, self._start, max_bytes)
         self.backlog = self._spool.backlog
@@ -103,9 +111,16 @@ class Store:
         finally:
             self._took_s = time.monotonic() - started
             self._measure()
+        self._tend()
         self._drained_at = time.monotonic()
         kept, self._lost = lost == self._lost, lost
         return kept
+
+    def _tend(self) -> None:
+        try:
+            self._retention.tend(self.paths)
+        except Exception as error:  # noqa: BLE001 - the rows stay; tried again in an hour
+            self._trouble.note("retention", error)
 
     def _take_in(self, timeout_s: float, stopping: threading.Event | None) -> None:
         """Drain as soon as nobody else has the DuckDB file open, or leave it when stopped."""

@@ -144,9 +144,20 @@ class TestVariables:
     def test_nothing_is_kept_if_they_say_so(self) -> None:
         assert keywords({"ATM_DB": "none"}) == {"store": None}
 
+    def test_what_is_old_is_deleted_if_they_say_so(self, tmp_path: Path) -> None:
+        path = tmp_path / "tokens.duckdb"
+        store = keywords({"ATM_DB": str(path), "ATM_KEEP_EVENTS": "90 days"})["store"]
+        assert isinstance(store, atm.Store)
+        assert (store.paths.database, keywords({"ATM_KEEP_EVENTS": ""})) == (path, {})
+
+    def test_where_nothing_is_kept_nothing_is_deleted(self) -> None:
+        assert keywords({"ATM_DB": "none", "ATM_KEEP_ROLLUPS": "1y"}) == {"store": None}
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [
+            ("ATM_KEEP_EVENTS", "90"),
+            ("ATM_KEEP_ROLLUPS", "soon"),
             ("ATM_GUARDS", "maybe"),
             ("ATM_DEFAULT_HOLD", "much"),
             ("ATM_GATEWAYS", "llm.acme.dev"),
