@@ -61,12 +61,12 @@ def _pass(door: Door, args: Any, kwargs: Any) -> Attempt | None:
     request = args[0] if args else kwargs.get("request")
 
     def asked() -> tuple[str, str, str]:
-        parts = urlsplit(request.url)  # type: ignore[union-attr]
+        parts = urlsplit(request.url)
         host = parts.netloc.rpartition("@")[2]
-        return request.method.upper(), host, parts.path  # type: ignore[union-attr]
+        return request.method.upper(), host, parts.path
 
     where = door.safely(asked)
-    return None if where is None else door.send("lm15", *where, lambda: request.body)  # type: ignore[union-attr]
+    return None if where is None else door.send("lm15", *where, lambda: request.body)
 
 
 def _answered(
