@@ -88,7 +88,14 @@ def _answered(attempt: Attempt, response: Any) -> None:
     attempt.stream()
     response.__class__ = _watched(response.__class__)
     response._atm_attempt, response._atm_hiding = attempt, hiding
-    weakref.finalize(response, attempt.end)  # dropped without being closed
+    # dropped without being closed; not the response itself: there may be a copy that is read
+    weakref.finalize(response.stream, attempt.end)
+
+
+def watch_copy(copy: Any) -> None:
+    """Look at what another class was given of a response that is looked at."""
+    if "_atm_attempt" in copy.__dict__:
+        copy.__class__ = _watched(copy.__class__)
 
 
 _watched_kinds: dict[type, type] = {}
