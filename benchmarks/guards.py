@@ -70,7 +70,7 @@ def sent(door: Door, body: bytes, answered: bytes) -> Callable[[int], None]:
 
     def run(calls: int) -> None:
         for _ in range(calls):
-            attempt = door.send("httpx", "POST", HOST, PATH, lambda: body)
+            attempt = door.send("httpx", "POST", HOST, PATH, body)
             assert attempt is not None
             if attempt.status(200):
                 attempt.body(answered)

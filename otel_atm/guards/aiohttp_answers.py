@@ -9,7 +9,7 @@ import sys
 import weakref
 from typing import Any, Final
 
-from otel_atm.guards.door import Attempt
+from otel_atm.guards.attempt import Attempt
 
 #: Reader of a body, by its id, → the attempt that it answers. A reader has no room for more
 #: attributes; its response keeps it alive for as long as it is in here.

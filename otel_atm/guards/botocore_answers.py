@@ -10,7 +10,7 @@ import orjson
 import wrapt
 
 from otel_atm.guards.counts import Json
-from otel_atm.guards.door import Attempt
+from otel_atm.guards.attempt import Attempt
 
 #: Headers of an invocation → the names of Bedrock's own metrics.
 _HEADERS: Final = {

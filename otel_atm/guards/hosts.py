@@ -111,6 +111,8 @@ def _checked(host: str, provider: str) -> str:
         or not 0 < len(host) <= _MOST_NAME
         or not host.isascii()
         or set(host) & set("/@?# \t\n")
+        or "*" in host.removeprefix("*.")
+        or host == "*."
     ):
         raise ConfigurationError(f"gateways: expected a host such as 'llm.acme.dev', not {host!r}")
     named: object = provider

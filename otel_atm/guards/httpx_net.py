@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from otel_atm.guards.asking import Passing, ask, ask_async, hides, without_usage
-from otel_atm.guards.door import Attempt, Door
+from otel_atm.guards.attempt import Attempt
+from otel_atm.guards.door import Door
 
 _Door = Callable[[], Door | None]
 
@@ -28,7 +29,7 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = _attempt(name, at, args, kwargs)
         if at is None or attempt is None:
             return wrapped(*args, **kwargs)
-        with attempt.sending():
+        with attempt:
             if attempt.asks:
                 response = ask(wrapped, at, attempt, module, args, kwargs)
             else:
@@ -41,7 +42,7 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = _attempt(name, at, args, kwargs)
         if at is None or attempt is None:
             return await wrapped(*args, **kwargs)
-        with attempt.sending():
+        with attempt:
             if attempt.asks:
                 response = await ask_async(wrapped, at, attempt, module, args, kwargs)
             else:
@@ -64,14 +65,14 @@ def _attempt(name: str, door: Door | None, args: Any, kwargs: Any) -> Attempt | 
     url = request.url
     # as it is sent: what is escaped in the name of a model is not of the path
     path = url.raw_path.decode("ascii", "replace")
-    return door.send(
-        name, "POST", url.netloc.decode("ascii", "replace"), path, lambda: _body(request)
-    )
-
-
-def _body(request: Any) -> bytes | None:
     content = getattr(request, "_content", None)
-    return content if isinstance(content, bytes) else None
+    return door.send(
+        name,
+        "POST",
+        url.netloc.decode("ascii", "replace"),
+        path,
+        content if isinstance(content, bytes) else None,
+    )
 
 
 def _answered(attempt: Attempt, response: Any) -> None:

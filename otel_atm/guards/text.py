@@ -17,7 +17,7 @@ from otel_atm.tokenizers.estimate import MEDIA_TYPES, utf8
 _BLOB: Final = 512
 _LOOK: Final = 256
 #: Bytes of JSON that may be taken for text as it is.
-_PLAIN: Final = 1 << 14
+PLAIN: Final = 1 << 14
 _BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 _BLOB_IN_JSON: Final = re.compile(
     rb'"(?:data:[\w/+.;=-]{1,80};base64,)?[A-Za-z0-9+/_=-]{%d}' % _BLOB
@@ -41,7 +41,7 @@ def reading(value: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         return _strings(value), 0
     # without a part that has a type, a picture is base64, and a small one is not worth a search
-    if len(text) <= _PLAIN and b'"type":"' not in text:
+    if len(text) <= PLAIN and b'"type":"' not in text:
         return len(text), 0
     size, media = media_in(value)
     return max(0, len(text) - size), media
