@@ -82,8 +82,12 @@ def read_answer(shape: Shape, body: bytes) -> Answer:
     told = COUNTS[shape](answer)
     if told is not None:
         told = together(shape, told)
-    names = name_in(answer, _MODEL), name_in(answer, _ID)
-    return _new(Answer, (told, *names, told is not None, 0))
+    model, response_id = answer.get("model"), answer.get("id")
+    if type(model) is not str or not 0 < len(model) <= _MOST_NAME:
+        model = name_in(answer, _MODEL)
+    if type(response_id) is not str or not 0 < len(response_id) <= _MOST_NAME:
+        response_id = name_in(answer, _ID)
+    return _new(Answer, (told, model, response_id, told is not None, 0))
 
 
 def parsed(body: bytes) -> Json:

@@ -107,8 +107,8 @@ def _plain_chat(usage: Json) -> Tokens | None:
     details = tell("prompt_tokens_details") or _NO_DETAILS
     thought = tell("completion_tokens_details") or _NO_DETAILS
     if not (
-        type(given) is type(made) is int
-        and type(details) is type(thought) is dict
+        given.__class__ is made.__class__ is int
+        and details.__class__ is thought.__class__ is dict
         and 0 < given < MOST_TOKENS > made >= 0
         and tell("total_tokens") == given + made
         and _CACHED.isdisjoint(details)
@@ -116,7 +116,7 @@ def _plain_chat(usage: Json) -> Tokens | None:
         return None
     read, reasoning = details.get("cached_tokens", 0), thought.get("reasoning_tokens", 0)
     if (
-        type(read) is type(reasoning) is int
+        read.__class__ is reasoning.__class__ is int
         and 0 <= read <= given
         and 0 <= reasoning <= made
     ):

@@ -153,5 +153,3 @@ def _say(span: Span, refusal: TokenQuotaExceeded) -> None:
                 ERROR_TYPE: TokenQuotaExceeded.__name__,
             }
         )
-
-

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_FORMS: Final = 64  # of one place
 _MOST_BYTES: Final = 256  # of a beginning, and of an end
+_MOST_LISTS: Final = 32  # that may end in between
 #: A number, a word of JSON, or a name: nothing that may be what somebody says.
 _FIELD: Final = rb'"\w{1,40}":(?:-?\d[\d.]{0,20}|true|false|null|"[\w.:/@-]{0,80}")'
 _HEAD: Final = re.compile(rb'\{(?:%b,)*"(?:messages|input|contents|instances)":\[' % _FIELD)
@@ -67,8 +68,13 @@ class Forms:
 
 def _is_text(body: bytes, start: int, end: int) -> bool:
     """Whether one list is all there is in between, and its bytes tell how much there is to read."""
-    return not (
-        body.find(b'"type"', start, end) >= 0  # a picture, maybe
-        or (body.find(b"\\", start, end) >= 0 and body.find(b"\\u", start, end) >= 0)
-        or _ANOTHER.search(body, start, end + 1)
-    )
+    if body.find(b"\\", start, end) >= 0 and body.find(b"\\u", start, end) >= 0:
+        return False
+    if body.count(b"]", start, end) > _MOST_LISTS:
+        return False
+    inner = body.find(b"]", start, end)  # looking for one byte is quick
+    while inner >= 0:
+        if _ANOTHER.match(body, inner):
+            return False
+        inner = body.find(b"]", inner + 1, end)
+    return body.rfind(b'"type"', start, end) < 0  # else there may be a picture

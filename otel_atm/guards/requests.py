@@ -172,9 +172,7 @@ def read_body(body: bytes) -> dict[str, Any]:
 def _tells_usage(shape: Shape, provider: str, fields: dict[str, Any]) -> bool:
     """Whether a stream will tell its usage."""
     return (
-        shape not in _ASKS_ON_REQUEST
-        or provider in _TELLERS
-        or at(fields, _INCLUDE_USAGE) is True
+        shape not in _ASKS_ON_REQUEST or provider in _TELLERS or at(fields, _INCLUDE_USAGE) is True
     )
 
 

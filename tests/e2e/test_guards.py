@@ -292,9 +292,7 @@ def test_guards_that_go_leave_the_libraries_as_they_were(blank: Program) -> None
     assert [owner.__dict__[name] for owner, name in seams] == before
 
 
-@pytest.mark.parametrize(
-    "step", ["door.asked_at", "attempt.read_answer", "door.get_current_span"]
-)
+@pytest.mark.parametrize("step", ["door.asked_at", "attempt.read_answer", "door.get_current_span"])
 def test_a_bug_of_ours_never_reaches_the_application(
     blank: Program, server: ProviderServer, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

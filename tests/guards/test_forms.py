@@ -90,7 +90,7 @@ def test_what_came_before_changes_nothing(body: bytes) -> None:
 FIELDS = st.fixed_dictionaries(
     {},
     optional={
-        "model": st.sampled_from(["m", "a b", "", '"],"'] ),
+        "model": st.sampled_from(["m", "a b", "", '"],"']),
         "messages": st.lists(st.sampled_from([*TEXTS, {"type": "file"}, ["x"], {"content": "y"}])),
         "max_tokens": st.integers(-1, 9),
         "stream": st.booleans(),
@@ -101,9 +101,7 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(
-    st.lists(
-        st.tuples(FIELDS, st.permutations(range(6)), st.booleans()), min_size=2, max_size=6
-    )
+    st.lists(st.tuples(FIELDS, st.permutations(range(6)), st.booleans()), min_size=2, max_size=6)
 )
 def test_nor_does_any_order_of_any_fields(asked: list[tuple[dict[str, Any], Any, bool]]) -> None:
     here = place()
