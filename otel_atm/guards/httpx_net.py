@@ -11,6 +11,7 @@ from typing import Any
 from otel_atm.guards.asking import Passing, ask, ask_async, hides, without_usage
 from otel_atm.guards.attempt import Attempt
 from otel_atm.guards.door import Door
+from otel_atm.guards.looked_at import look_at
 
 _Door = Callable[[], Door | None]
 
@@ -87,24 +88,16 @@ def _answered(attempt: Attempt, response: Any) -> None:
             response._content = without_usage(content)
         return
     attempt.stream()
-    response.__class__ = _watched(response.__class__)
+    look_at(response, _Watched)
     response._atm_attempt, response._atm_hiding = attempt, hiding
     weakref.finalize(response, attempt.end)  # dropped without being closed
 
 
-_watched_kinds: dict[type, type] = {}
-
-
-def _watched(kind: type) -> type:
-    """The same class, whose bytes are seen as they pass: byte for byte, when they come."""
-    watched = _watched_kinds.get(kind)
-    if watched is None:
-        watched = _watched_kinds[kind] = type(kind.__name__, (_Watched, kind), {})
-    return watched
-
-
 class _Watched:
-    """A response whose body is looked at while it is read; everything reads through these."""
+    """A response whose body is looked at while it is read: byte for byte, when it comes.
+
+    Everything reads through these.
+    """
 
     _atm_attempt: Attempt
     #: Whether what tells the usage is kept from who reads: it was asked for in the client's name.
