@@ -16,7 +16,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.cache import Cache
-from otel_atm.guards.text import PLAIN, tokens_in
+from otel_atm.guards.text import PLAIN
+from otel_atm.tokenizers.estimate import tokens_in
 
 if TYPE_CHECKING:
     from otel_atm.guards.requests import Request
