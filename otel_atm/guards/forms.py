@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.cache import Cache
-from otel_atm.guards.text import PLAIN
+from otel_atm.guards.text import PLAIN, no_media
 from otel_atm.tokenizers.estimate import tokens_in
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ def _is_text(body: bytes, start: int, end: int) -> bool:
         if _ANOTHER.match(body, inner):
             return False
         inner = body.find(b"]", inner + 1, end)
-    return body.rfind(b'"type"', start, end) < 0  # else there may be a picture
+    return no_media(body, start, end)
