@@ -147,6 +147,7 @@ def ratios(folder: Path, rounds: int = 15, calls: int = 500) -> dict[str, float]
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("opentelemetry.instrumentation.genai.openai")
     door = processor._door
+    assert door is not None
     small, large = request(100), request(8_000)
     try:
         with atm.context(user="ann", team="ml", app="bench"):
