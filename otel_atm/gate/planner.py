@@ -120,11 +120,13 @@ class Planner:
             most_output: None when the request does not bound it.
             trace_id: for budgets per trace.
         """
-        made = plan.estimate[1]
-        least, most = (made, made) if most_output is None else (min(made, most_output), most_output)
-        given, estimate = _rounded_up(read), (read, least, 0, 0, 0)
-        if not plan.lines:
-            return None, estimate
+        made, given = plan.estimate[1], _rounded_up(read)
+        least = made if most_output is None or made < most_output else most_output
+        estimate = read, least, 0, 0, 0
+        known = plan.claims.get((trace_id if plan.traced else 0, (given, most_output)))
+        if known is not None or not plan.lines:
+            return known and known[0], estimate
+        most = made if most_output is None else most_output
         # No token is shorter than a byte.
         asked = (given, least, 0, 0, 0), (4 * given, most, 0, 0, 0)
         claim, _ = self._remembered(plan, trace_id, (given, most_output), asked, estimate)
