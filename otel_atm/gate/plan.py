@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
+from otel_atm.gate.estimate import Sizes
 from otel_atm.gate.shape import Forbidden, Shape
 from otel_atm.gate.totals import Labels
 from otel_atm.ledger import Claim, Line
@@ -81,7 +82,7 @@ class Plan:
         self.claim, self.forbidden = claim, forbidden
         self.price, self.total, self.estimate = shape.price, shape.total, shape.estimate
         self.claims: dict[Hashable, tuple[Claim, Tokens]] = {}
-        self.recent: list[Tokens] = []
+        self.recent = Sizes()
         self.news: list[Tokens] = []
         self.flat = shape.price is None or shape.price.rates is not None
         self.span_attributes = _span_attributes(kind.scope)
