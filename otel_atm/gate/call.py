@@ -23,9 +23,9 @@ _YEAR_NS: Final = 366 * 86_400 * 1_000_000_000
 class Call:
     """One call: what was held for it, who told of it, how it ended.
 
-    Not frozen, and made without a full row: this is the hot path. Made by `of` or `Gate.begin`. What a call mostly does not have
-    is not set on it, but read from the class. A sink takes what it needs from here, or asks for
-    `event()`.
+    Not frozen, and made without a full row: this is the hot path. What a call mostly does not have
+    is not set on it, but read from the class. Made by `of`, or in `Gate.begin`. A sink takes what
+    it needs from here, or asks for `event()`.
 
     Attributes:
         id: the event's id.

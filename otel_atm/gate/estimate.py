@@ -12,13 +12,16 @@ from typing import Final
 
 from otel_atm.price import Tokens
 
-#: How many calls are remembered; after how many it is worked out, and worked out again.
+#: How many calls are remembered; after how many it is worked out, and worked out again; and again
+#: once so many are remembered that a few change little.
 KEPT: Final = 112
 ENOUGH: Final = 16
+LATER: Final = 48
 #: The part of the calls that use no more than the estimate.
 QUANTILE: Final = 0.95
 #: An estimate that differs from the one before by less than this part is not worth a change.
 _ALIKE: Final = 0.02
+
 
 class Sizes:
     """What recent calls used, oldest first; input and output apart, as they are learned from."""

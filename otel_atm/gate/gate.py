@@ -24,7 +24,7 @@ from otel_atm.gate.planner import Planner
 from otel_atm.gate.recent import Recent
 from otel_atm.gate.seldom import Seldom
 from otel_atm.gate.storm import Storm
-from otel_atm.gate.tally import BATCH, Tally
+from otel_atm.gate.tally import Tally
 from otel_atm.gate.totals import Totals
 from otel_atm.gate.unsent import Unsent
 from otel_atm.gate.waiting import Waiters
@@ -380,12 +380,15 @@ class Gate:
         self._finished.append(call)
         plan.news.append(tokens)
         self._waiting[plan] = None
-        if len(plan.news) >= BATCH:
+        if len(plan.news) >= plan.batch:
             self.tally.add_up(plan)
         if self.waiters.waiting:
             self.waiters.wake()
-        if self._sinks:
-            self._emit(call)
+        for sink in self._sinks:  # as `_emit` does
+            try:
+                sink(call)
+            except Exception as error:  # noqa: BLE001 - a sink must not reach the application
+                self.trouble.note("sink", error, dropped=call.outcome.calls)
 
     def release(self, call: Call, status: str = "error", error_type: str | None = None) -> None:
         """Give back what is held for a call that cost nothing, requests too, and write its row."""
@@ -623,7 +626,7 @@ class Gate:
             news = plan.news
             news.append(call.tokens)
             self._waiting[plan] = None
-            if len(news) >= BATCH:
+            if len(news) >= plan.batch:
                 self.tally.add_up(plan)
         else:
             if call.refusal is None:

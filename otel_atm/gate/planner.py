@@ -162,6 +162,7 @@ class Planner:
         self._learned.put((kind.provider, kind.model, kind.operation), learned)
         if len(plan.recent) > estimates.KEPT:
             plan.recent.forget()
+            plan.batch = estimates.LATER
         shape = plan.shape
         if not estimates.is_alike(shape.estimate, learned):
             shape.shares, shape.estimate = self._asked(shape, learned, learned), learned

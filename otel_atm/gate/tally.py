@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from otel_atm.gate.call import NO_TOKENS, Call
 from otel_atm.gate.plan import Plan, labels_of
 from otel_atm.gate.planner import Planner
 from otel_atm.gate.totals import Total, Totals
 from otel_atm.trouble import Trouble
-
-#: How many calls of a plan are added up at once.
-BATCH: Final = 16
 
 
 class Tally:

@@ -25,8 +25,8 @@ from otel_atm.spans.reading import read_text
 KIND, PROVIDER, MODEL = GEN_AI.kind, GEN_AI.provider[0], GEN_AI.model[0]
 #: What a span that starts may tell besides: who pays, or, of a call that is over, its usage.
 TELLING = frozenset(SPAN_SCOPE) | {emitter.input[0] for emitter in EMITTERS}
-#: What a span is: its plan, its convention, how many attributes are set on it, and the resource that
-#: this holds for.
+#: What a span is: its plan, its convention, how many attributes are set on it, and the resource
+#: that this holds for.
 Known = tuple[Plan, Emitter, int, Resource]
 _MEMO_SIZE = 256  # plans remembered on one scope
 _UNKNOWN_SERVICE = "unknown_service"  # what the SDK says when nobody said anything
@@ -78,7 +78,10 @@ class Attribution:
         return answer
 
     def _remember(self, attributes: Mapping[str, Any], answer: Known) -> None:
-        words, memo = [attributes.get(word) for word in (KIND, PROVIDER, MODEL)], current_scope().memo
+        words, memo = (
+            [attributes.get(word) for word in (KIND, PROVIDER, MODEL)],
+            current_scope().memo,
+        )
         if all(isinstance(word, str) for word in words):
             if len(memo) >= _MEMO_SIZE:
                 memo.clear()
