@@ -58,8 +58,8 @@ class Call:
     emitters: tuple[str, ...]
     trace_id: int
     span_id: int
+    source: str
     hold: Hold = ()
-    source: str = "span"
     spans: set[int] | None = None
     estimate: Tokens | None = None
     told: Tokens | None = None

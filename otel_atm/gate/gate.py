@@ -167,6 +167,7 @@ class Gate:
     def begin(
         self,
         plan: Plan,
+        source: str,
         emitter: str,
         ancestor: Call | None = None,
         trace_id: int = 0,
@@ -180,6 +181,7 @@ class Gate:
 
         Args:
             plan: of the call's kind.
+            source: of the row: the door.
             emitter: the instrumentation that tells of the call.
             ancestor: the call of the nearest open LLM span above, if any.
             trace_id: of the span; 0 without one.
@@ -199,6 +201,7 @@ class Gate:
         call.id = self._ids.make(now_ns)
         call.plan = plan
         call.opened_ns = now_ns
+        call.source = source
         call.emitters = (emitter,)
         call.trace_id = trace_id
         call.span_id = span_id

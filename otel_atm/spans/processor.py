@@ -107,7 +107,9 @@ class GateProcessor(SpanProcessor):
                 above.note_call()
                 above = None
             most_output = attributes.get(GEN_AI_REQUEST_MAX_TOKENS)
-            call = self._gate.begin(plan, scope_name, above, trace_id, span_id, most_output)
+            call = self._gate.begin(
+                plan, _SOURCE, scope_name, above, trace_id, span_id, most_output
+            )
             if call.refusal is not None:
                 self._refuse(span, call, call.refusal)
             if len(spans) < _MAX_SPANS:

@@ -60,7 +60,7 @@ class Payer:
 
     def unknown(self) -> Call:
         """A call of which nothing is known."""
-        return self.gate.begin(self.plan, "openai")
+        return self.gate.begin(self.plan, "span", "openai")
 
     def settle(self, call: Call, cost: int) -> None:
         self.over += max(0, cost - sum(amount for _, _, amount in call.hold))

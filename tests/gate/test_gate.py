@@ -51,7 +51,7 @@ class Bench:
         **who: Any,
     ) -> Call:
         plan = self.gate.plan(kind(model=model, operation=operation, **who))
-        return self.gate.begin(plan, emitter, ancestor, 0xABC, 0xDEF)
+        return self.gate.begin(plan, "span", emitter, ancestor, 0xABC, 0xDEF)
 
     def spend(self, tokens: Tokens, **who: Any) -> None:
         self.gate.settle(self.begin(**who), tokens)
@@ -623,7 +623,7 @@ class TestSinks:
         seen: list[str] = []
         sinks = [lambda call: seen.append("one"), lambda call: seen.append("two")]
         gate = Gate((), MemoryLedger(), clock=clock, sinks=sinks)
-        gate.settle(gate.begin(gate.plan(kind()), "openai"), USED)
+        gate.settle(gate.begin(gate.plan(kind()), "span", "openai"), USED)
         assert seen == ["one", "two"]
 
     def test_that_raise_are_counted_said_once_and_passed_over(
@@ -636,8 +636,8 @@ class TestSinks:
 
         sinks = [broken, lambda call: rows.append(call.event().total_tokens)]
         gate = Gate(read_budgets(["10 tokens / day"]), MemoryLedger(), clock=clock, sinks=sinks)
-        gate.settle(gate.begin(gate.plan(kind()), "openai"), USED)
-        assert gate.begin(gate.plan(kind()), "openai").refusal is not None
+        gate.settle(gate.begin(gate.plan(kind()), "span", "openai"), USED)
+        assert gate.begin(gate.plan(kind()), "span", "openai").refusal is not None
         assert rows == [18, 0]
         assert (gate.trouble.counts, gate.trouble.dropped) == ({"sink": 2}, {"sink": 2})
         assert [record.levelno for record in caplog.records] == [logging.ERROR]

@@ -34,7 +34,7 @@ class Desk:
         return self.gate.plan(Kind(Scope(**{"user": "ann", **who}), "openai", model, "chat"))
 
     def begin(self, **who: str) -> Call:
-        return self.gate.begin(self.plan(**who), "openai")
+        return self.gate.begin(self.plan(**who), "span", "openai")
 
     def spend(self, tokens: int, **who: str) -> Call:
         call = self.begin(**who)

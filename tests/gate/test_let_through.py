@@ -30,7 +30,7 @@ def test_a_call_that_cannot_be_refused_is_charged_and_says_which_budget_was_used
     )
     plan = gate.plan(Kind(Scope(user="ann"), "anthropic", "claude", "chat"))
     for _ in range(3):
-        call = gate.begin(plan, "com.anthropic.sdk.python")
+        call = gate.begin(plan, "span", "com.anthropic.sdk.python")
         assert call.refusal is None
         gate.settle(call, (11, 7, 0, 0, 0))
     found = [(row.decision, row.total_tokens, dict(row.attributes)) for row in rows]
@@ -55,10 +55,10 @@ def test_how_such_a_call_ends_does_not_hide_the_mark(clock: ManualClock) -> None
         swallows=lambda _: True,
     )
     plan = gate.plan(Kind(Scope(), None, None, "chat"))
-    gate.settle(gate.begin(plan, "x"), (1, 1, 0, 0, 0))
-    gate.settle(gate.begin(plan, "x"), None, "error", "APITimeoutError")
-    gate.release(gate.begin(plan, "x"), "error", "RateLimitError")
-    gate.begin(plan, "x")
+    gate.settle(gate.begin(plan, "span", "x"), (1, 1, 0, 0, 0))
+    gate.settle(gate.begin(plan, "span", "x"), None, "error", "APITimeoutError")
+    gate.release(gate.begin(plan, "span", "x"), "error", "RateLimitError")
+    gate.begin(plan, "span", "x")
     gate.expire(everything=True)
     marks = [(row.status, row.estimated, row.attributes.get("would_refuse")) for row in rows]
     budget = "1 requests / day"

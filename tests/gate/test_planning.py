@@ -40,7 +40,7 @@ class Desk:
         **who: Any,
     ) -> Call:
         plan = self.gate.plan(Kind(Scope(tags=tags, **who), "openai", model, "chat"))
-        return self.gate.begin(plan, "openai", trace_id=trace_id, most_output=most_output)
+        return self.gate.begin(plan, "span", "openai", trace_id=trace_id, most_output=most_output)
 
     def spend(self, tokens: Tokens, **who: Any) -> Call:
         call = self.begin(**who)

@@ -55,7 +55,7 @@ def test_calls_that_are_let_through_past_a_budget_are_a_warning_a_minute(
     )
     plan = gate.plan(Kind(Scope(), None, None, "chat"))
     for _ in range(121):
-        gate.settle(gate.begin(plan, "logfire.openai"), (1, 1, 0, 0, 0))
+        gate.settle(gate.begin(plan, "span", "logfire.openai"), (1, 1, 0, 0, 0))
         clock.advance(1)
     message = (
         "otel-atm: budget 1 requests / day is used up, but logfire.openai passes over refusals: "

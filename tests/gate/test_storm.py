@@ -52,7 +52,7 @@ class Refusing:
         span_id: int = 8,
     ) -> Call:
         plan = self.gate.plan(Kind(Scope(user=user), "openai", model, "chat"))
-        call = self.gate.begin(plan, "openai", None, trace_id, span_id)
+        call = self.gate.begin(plan, "span", "openai", None, trace_id, span_id)
         assert call.refusal is not None
         return call
 
@@ -144,10 +144,10 @@ def test_under_a_budget_per_trace_each_trace_has_its_rows(clock: ManualClock) ->
     refusing = Refusing(clock, "1 token / trace")
     for trace_id in (1, 2):
         gate, plan = refusing.gate, refusing.gate.plan(Kind(Scope(), None, None, "chat"))
-        gate.settle(gate.begin(plan, "x", None, trace_id), (1, 1, 0, 0, 0))
+        gate.settle(gate.begin(plan, "span", "x", None, trace_id), (1, 1, 0, 0, 0))
     refusing.rows.clear()
     for trace_id in (1, 2, 1, 2, 2):
-        call = gate.begin(plan, "x", None, trace_id)
+        call = gate.begin(plan, "span", "x", None, trace_id)
         assert call.refusal is not None
     gate.storm.write_all()
     assert [(row.trace_id, row.calls) for row in refusing.rows] == [
@@ -265,7 +265,7 @@ def test_a_sink_that_fails_loses_them_all_and_says_how_many(clock: ManualClock) 
     gate.stop("operator", stopped=True)
     plan = gate.plan(Kind(Scope(), None, None, "chat"))
     for _ in range(5):
-        gate.begin(plan, "x")
+        gate.begin(plan, "span", "x")
     gate.expire(everything=True)
     assert gate.trouble.dropped == {"sink": 5}
 
