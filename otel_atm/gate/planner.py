@@ -30,6 +30,9 @@ class Planner:
         totals: for the plans.
         prices: None: no price is known.
         clock: nanoseconds since the Unix epoch.
+
+    Attributes:
+        generation: another object as soon as plans that somebody remembers no longer hold.
     """
 
     def __init__(
@@ -160,7 +163,8 @@ class Planner:
         learned, kind = estimates.learn(plan.recent), plan.kind
         self._learned.put((kind.provider, kind.model, kind.operation), learned)
         if len(plan.recent) > estimates.KEPT:
-            del plan.recent[: -estimates.KEPT]
+            plan.recent.forget()
+            plan.batch = estimates.LATER
         shape = plan.shape
         if not estimates.is_alike(shape.estimate, learned):
             shape.shares, shape.estimate = self._asked(shape, learned, learned), learned
