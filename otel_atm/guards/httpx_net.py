@@ -97,7 +97,7 @@ def _answered(attempt: Attempt, response: Any) -> None:
 def watch_copy(copy: Any) -> None:
     """Look at what another class was given of a response that is looked at."""
     if "_atm_attempt" in copy.__dict__:
-        copy.__class__ = _watched(copy.__class__)
+        look_at(copy, _Watched)
 
 
 class _Watched:

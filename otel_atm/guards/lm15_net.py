@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from otel_atm.guards.door import Attempt, Door
+from otel_atm.guards.attempt import Attempt
+from otel_atm.guards.door import Door
 
 _Door = Callable[[], Door | None]
 #: Packages that have it, and how the modules in them are called that send.
@@ -32,7 +33,7 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = None if at is None else _pass(at, args, kwargs)
         if at is None or attempt is None:
             return wrapped(*args, **kwargs)
-        with attempt.sending():
+        with attempt:
             response = wrapped(*args, **kwargs)
         _answered(at, attempt, response, _seen)
         return response
@@ -42,7 +43,7 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = None if at is None else _pass(at, args, kwargs)
         if at is None or attempt is None:
             return await wrapped(*args, **kwargs)
-        with attempt.sending():
+        with attempt:
             response = await wrapped(*args, **kwargs)
         _answered(at, attempt, response, _seen_async)
         return response
@@ -66,7 +67,10 @@ def _pass(door: Door, args: Any, kwargs: Any) -> Attempt | None:
         return request.method.upper(), host, parts.path
 
     where = door.safely(asked)
-    return None if where is None else door.send("lm15", *where, lambda: request.body)
+    if where is None:
+        return None
+    body = request.body
+    return door.send("lm15", *where, body if isinstance(body, bytes) else None)
 
 
 def _answered(

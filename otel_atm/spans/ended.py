@@ -207,7 +207,7 @@ class EndedSpans:
     def _made(self, seen: _Seen) -> Call:
         """A call, with its row."""
         start_ns, told = seen.start_ns or self._gate.now_ns(), seen.told
-        call = Call(
+        call = Call.of(
             event_id_of(start_ns, seen.trace_id, seen.span_id),
             seen.plan,
             (),
