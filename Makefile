@@ -5,6 +5,7 @@
 #   make bench   what metering costs, as ratios
 #   make docs    the documentation, into site/
 #   make lint    ruff and mypy
+#   make soak    kills, faults and crowds, ten times as long as in the suite
 #   make conformance   emitters in environments of their own; writes docs/conformance.md
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench docs lint conformance clean
+.PHONY: help demo test bench docs lint conformance soak clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -24,7 +25,7 @@ demo: $(VENV)/.demo
 # The ratios are measured alone, after all else: the suite itself loads both cores.
 test: $(VENV)/.test
 	$(BIN)/python -m tests.tokenizers.data
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ratio" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ratio and not soak" $(ARGS)
 	$(BIN)/python -m pytest -m ratio tests/bench
 
 bench: $(VENV)/.bench
@@ -39,6 +40,9 @@ lint: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing/api.py
+
+soak: $(VENV)/.test
+	$(BIN)/python -m pytest --capture no -m soak $(or $(ARGS),tests/soak tests/store)
 
 # All of it takes a while; ARGS="genai_openai --mode doors" is one probe in one mode.
 conformance: $(VENV)/.test

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import guards, leases, ledger, processor
+from benchmarks import guards, leases, ledger, processor, store
 
 
 def show(title: str, ratios: Mapping[str, float], limits: Mapping[str, float]) -> None:
@@ -49,3 +49,17 @@ if __name__ == "__main__":
         {"bytes a user and budget": ledger.bytes_per_user()},
         {"bytes a user and budget": ledger.MOST_BYTES},
     )
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        show(
+            "The drain, so many times as fast as making an Arrow table of Python's tuples and\n"
+            f"inserting it; at least {store.LEAST}.",
+            store.drained(folder),
+            {},
+        )
+        show("Sizes.", store.sizes(folder), store.MOST)
+        show(
+            "Roll-ups of 10,000,000 events, so many times as fast as the events; at least 10.",
+            store.panels(folder),
+            {},
+        )

@@ -30,6 +30,7 @@ from otel_atm.usage import Usage
 if TYPE_CHECKING:
     from otel_atm.coverage.diagnosis import Diagnosis, Finding
     from otel_atm.executors import carrying
+    from otel_atm.exporters import DuckDBMetricExporter, DuckDBSpanExporter
     from otel_atm.facade.draft import Draft
     from otel_atm.facade.hooks import hook
     from otel_atm.facade.limits import AlertLevel, Quota, limits
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from otel_atm.handle import Handle, admit, advice, doctor, init
     from otel_atm.instrumentor import OtelAtmInstrumentor
     from otel_atm.store.reader import Reader
+    from otel_atm.store.store import Store
 
 __all__ = [
     "Admission",
@@ -52,12 +54,15 @@ __all__ = [
     "Decision",
     "Diagnosis",
     "Draft",
+    "DuckDBMetricExporter",
+    "DuckDBSpanExporter",
     "Finding",
     "Handle",
     "OtelAtmInstrumentor",
     "Quota",
     "Reader",
     "Scope",
+    "Store",
     "StoreError",
     "TokenQuotaExceeded",
     "TokenSpanProcessor",
@@ -85,11 +90,14 @@ _LAZY = {
     "Decision": "otel_atm.gate",
     "Diagnosis": "otel_atm.coverage.diagnosis",
     "Draft": "otel_atm.facade.draft",
+    "DuckDBMetricExporter": "otel_atm.exporters",
+    "DuckDBSpanExporter": "otel_atm.exporters",
     "Finding": "otel_atm.coverage.diagnosis",
     "Handle": "otel_atm.handle",
     "OtelAtmInstrumentor": "otel_atm.instrumentor",
     "Quota": "otel_atm.facade.limits",
     "Reader": "otel_atm.store.reader",
+    "Store": "otel_atm.store.store",
     "TokenSpanProcessor": "otel_atm.faces",
     "add_model_response": "otel_atm.facade.telling",
     "add_user_request": "otel_atm.facade.telling",

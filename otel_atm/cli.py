@@ -9,21 +9,10 @@ import click
 
 from otel_atm._version import __version__
 from otel_atm.cli_budgets import budgets
-from otel_atm.cli_common import Commands, as_json_option, echo_json
+from otel_atm.cli_common import Commands, as_json_option, db_option, echo_json
 from otel_atm.cli_doctor import doctor
+from otel_atm.cli_store import compact, drain, export, forget, prune
 from otel_atm.cli_tokenizers import tokenizers
-from otel_atm.errors import StoreError
-
-_db = click.option(
-    "--db",
-    envvar="ATM_DB",
-    show_envvar=True,
-    default="tokens.duckdb",
-    show_default=True,
-    metavar="PATH",
-    type=click.Path(dir_okay=False),
-    help="The DuckDB file.",
-)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,7 +56,7 @@ def demo(db: str, seconds: float, fast: bool) -> None:
 
 
 @main.command()
-@_db
+@db_option
 @as_json_option
 def report(db: str, as_json: bool) -> None:
     """Say who spent how many tokens on what, and who was refused."""
@@ -81,36 +70,8 @@ def report(db: str, as_json: bool) -> None:
     click.echo(reports.render_next(found), nl=False)
 
 
-@main.command()
-@_db
-@as_json_option
-def drain(db: str, as_json: bool) -> None:
-    """Take what programs have spooled beside the DuckDB file into it.
-
-    Programs do so by themselves every second; this is for what a killed one has left.
-    """
-    from otel_atm.store.drain import drain as take_in
-    from otel_atm.store.drain import spooled_bytes
-    from otel_atm.store.paths import StorePaths
-
-    paths = StorePaths.of(db)
-    waiting = spooled_bytes(paths)
-    if not waiting and not paths.database.exists():
-        raise StoreError(f"{db!r} does not exist, and nothing waits to be taken into it")
-    if sys.stderr.isatty():
-        click.echo(f"taking in up to {waiting / 1e6:,.1f} MB …", err=True)
-    rows = take_in(paths)
-    waiting = spooled_bytes(paths)
-    if as_json:
-        echo_json({"database": str(paths.database), "rows": rows, "waiting_bytes": waiting})
-        return
-    kept = f"; {waiting:,} bytes are still being written" if waiting else ""
-    click.echo(f"{rows:,} row{'s' * (rows != 1)} taken into {db}{kept}")
-
-
-main.add_command(budgets)
-main.add_command(doctor)
-main.add_command(tokenizers)
+for command in (budgets, compact, doctor, drain, export, forget, prune, tokenizers):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,17 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+db_option = click.option(
+    "--db",
+    envvar="ATM_DB",
+    show_envvar=True,
+    default="tokens.duckdb",
+    show_default=True,
+    metavar="PATH",
+    type=click.Path(dir_okay=False),
+    help="The DuckDB file.",
+)
+
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="For programs: JSON, stable keys."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from time import time_ns
 from typing import Any
 
@@ -152,6 +153,12 @@ class TokenSpanProcessor(GateProcessor):
         """What failed in here and was passed over."""
         return self._gate.trouble
 
+    @property
+    def database(self) -> Path | None:
+        """The DuckDB file that it keeps; None if it keeps none."""
+        store = self._assembly.store
+        return None if store is None else store.paths.database
+
     def admit(
         self,
         *,
@@ -270,6 +277,11 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
 
 def _own(settings: Settings) -> Scope:
     return Scope(app=settings.default_app)
+
+
+def is_kept(database: Path) -> bool:
+    """Whether a processor of this process makes the rows of this DuckDB file."""
+    return any(processor.database == database for processor in list(_processors))
 
 
 def _of_guards(settings: Settings) -> tuple[object, ...]:

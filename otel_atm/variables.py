@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_atm.errors import ConfigurationError
+from otel_atm.store.age import read_age
 
 _FILES: Final = (".yaml", ".yml", ".toml")
 _SWITCHES: Final = {"true": True, "1": True, "false": False, "0": False}
@@ -36,7 +37,19 @@ def keywords(environ: Mapping[str, str]) -> dict[str, Any]:
     given = {name: value for name, value in found.items() if value not in (None, "", [], {})}
     if given.get("store") == "none":
         given["store"] = None
-    return given
+        return given
+    return given | _store(given.get("store"), environ)
+
+
+def _store(path: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """A store that deletes what is old, if that was asked for."""
+    events = read_age("ATM_KEEP_EVENTS", environ.get("ATM_KEEP_EVENTS") or None)
+    rollups = read_age("ATM_KEEP_ROLLUPS", environ.get("ATM_KEEP_ROLLUPS") or None)
+    if events is None and rollups is None:
+        return {}
+    from otel_atm.store.store import Store  # the SDK, which who asks for nothing need not load
+
+    return {"store": Store(path or "tokens.duckdb", keep_events=events, keep_rollups=rollups)}
 
 
 def _budgets(said: str | None) -> str | list[str] | None:

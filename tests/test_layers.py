@@ -26,8 +26,9 @@ LAYERS = (
     "charts",
     # L5: the composition root and the faces
     (
-        "config coverage environment facade faces handle instrumentor ledgers variables "
-        "cli cli_budgets cli_common cli_doctor cli_tokenizers report demo __init__"
+        "config coverage environment exporters facade faces handle housekeeping instrumentor "
+        "ledgers variables cli cli_budgets cli_common cli_doctor cli_store cli_tokenizers report "
+        "demo __init__"
     ),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}

@@ -22,12 +22,15 @@ NAMES = [
     "Decision",
     "Diagnosis",
     "Draft",
+    "DuckDBMetricExporter",
+    "DuckDBSpanExporter",
     "Finding",
     "Handle",
     "OtelAtmInstrumentor",
     "Quota",
     "Reader",
     "Scope",
+    "Store",
     "StoreError",
     "TokenQuotaExceeded",
     "TokenSpanProcessor",
@@ -135,6 +138,10 @@ SIGNATURES = {
     ),
     "hook": "(when: \"Literal['pre', 'post']\") -> 'Callable[[Hook], Hook]'",
     "carrying": "(executor: 'Executor') -> 'Executor'",
+    "Store": (
+        "(path: 'str | os.PathLike[str]', *, spool_max_bytes: 'int | str' = 1073741824, "
+        "trouble: 'Trouble | None' = None) -> 'None'"
+    ),
     "connect": "(path: 'str | os.PathLike[str]' = 'tokens.duckdb') -> 'Reader'",
 }
 
@@ -154,6 +161,7 @@ METHODS = {
     ],
     "OtelAtmInstrumentor": ["instrument", "uninstrument"],
     "Reader": ["close", "sql"],
+    "Store": ["close", "flush"],
     "TokenSpanProcessor": [
         "admit",
         "advice",

@@ -25,9 +25,9 @@ class Instrumentation(NamedTuple):
         state: without guards.
         why: it is no better; "" for an enforced one.
         clients: whose calls it reports; empty for one of a framework.
-        swallows: whether it passes over refusals, so that a call is sent all the same.
         broken_from: client → the major version from which on it makes no spans of it.
-        scopes: its instrumentation scopes, as far as they matter to `swallows`.
+        scopes: its instrumentation scopes; what `otel_atm.spans.emitters` says of them is true of
+            it, and a test holds it against `state` and `why`.
     """
 
     name: str
@@ -35,7 +35,6 @@ class Instrumentation(NamedTuple):
     state: State
     why: str = ""
     clients: tuple[str, ...] = ()
-    swallows: bool = False
     broken_from: Mapping[str, int] = _NOTHING
     scopes: tuple[str, ...] = ()
 
@@ -43,8 +42,23 @@ class Instrumentation(NamedTuple):
 _OTEL: Final = "opentelemetry.instrumentation"
 _OI: Final = "openinference.instrumentation"
 _SWALLOWS: Final = "passes over refusals"
-_LATE: Final = "says only after a call that it was one"
+_NO_EMBEDDINGS: Final = "makes no spans of embeddings that say that they are calls"
+_OLDER: Final = "its spans follow an older convention, and do not say that they are calls"
 _UNTESTED: Final = "has not been tested: its spans are counted where they follow a convention"
+
+_OPEN_INFERENCE: Final[tuple[tuple[str, str, tuple[str, ...], State, str], ...]] = (
+    ("openai", "OpenAIInstrumentor", ("openai",), "metered", _SWALLOWS),
+    ("anthropic", "AnthropicInstrumentor", ("anthropic",), "metered", _SWALLOWS),
+    ("langchain", "LangChainInstrumentor", (), "metered", _SWALLOWS),
+    ("openai-agents", "OpenAIAgentsInstrumentor", (), "metered", _SWALLOWS),
+    ("groq", "GroqInstrumentor", ("groq",), "unseen", "says nothing of what streams use"),
+    ("mistralai", "MistralAIInstrumentor", ("mistralai",), "unseen", _NO_EMBEDDINGS),
+    ("llama-index", "LlamaIndexInstrumentor", (), "unseen", "says nothing of what embeddings use"),
+    ("haystack", "HaystackInstrumentor", (), "unseen", _NO_EMBEDDINGS),
+    ("crewai", "CrewAIInstrumentor", (), "unseen", "makes spans of agents, and none of calls"),
+    ("dspy", "DSPyInstrumentor", ("dspy",), "metered", _SWALLOWS),
+    ("smolagents", "SmolagentsInstrumentor", (), "enforced", ""),
+)
 
 INSTRUMENTATIONS: Final = (
     Instrumentation(
@@ -66,7 +80,6 @@ INSTRUMENTATIONS: Final = (
         f"{_OTEL}.genai.langchain:LangChainInstrumentor",
         "metered",
         _SWALLOWS,
-        swallows=True,
         scopes=(f"{_OTEL}.genai.langchain",),
     ),
     Instrumentation(
@@ -74,6 +87,7 @@ INSTRUMENTATIONS: Final = (
         f"{_OTEL}.genai.openai_agents:OpenAIAgentsInstrumentor",
         "unseen",
         "makes spans of agents, and none of calls",
+        scopes=(f"{_OTEL}.genai.openai_agents",),
     ),
     Instrumentation(
         "opentelemetry-instrumentation-google-genai",
@@ -82,6 +96,7 @@ INSTRUMENTATIONS: Final = (
         "makes one span of several requests where functions are called automatically",
         clients=("google-genai",),
         broken_from={"google-genai": 3},
+        scopes=(f"{_OTEL}.google_genai",),
     ),
     Instrumentation(
         "opentelemetry-instrumentation-openai-v2",
@@ -95,15 +110,16 @@ INSTRUMENTATIONS: Final = (
     Instrumentation(  # Traceloop's, as the next two
         "opentelemetry-instrumentation-openai",
         f"{_OTEL}.openai:OpenAIInstrumentor",
-        "metered",
-        "makes the spans of responses after the call",
+        "unseen",
+        "makes no spans of streamed responses",
         clients=("openai",),
         scopes=(f"{_OTEL}.openai.v1",),
     ),
     Instrumentation(
         "opentelemetry-instrumentation-anthropic",
         f"{_OTEL}.anthropic:AnthropicInstrumentor",
-        "enforced",
+        "metered",
+        "makes the spans of messages.parse after the call",
         clients=("anthropic",),
         scopes=(f"{_OTEL}.anthropic",),
     ),
@@ -112,34 +128,26 @@ INSTRUMENTATIONS: Final = (
         f"{_OTEL}.langchain:LangchainInstrumentor",
         "metered",
         _SWALLOWS,
-        swallows=True,
         scopes=(f"{_OTEL}.langchain",),
     ),
     *(
         Instrumentation(
             f"openinference-instrumentation-{name}",
             f"{_OI}.{name.replace('-', '_')}:{instrumentor}",
-            "metered",
-            _SWALLOWS,
+            state,
+            why,
             clients=clients,
-            swallows=True,
             scopes=(f"{_OI}.{name.replace('-', '_')}",),
         )
-        for name, instrumentor, clients in (
-            ("openai", "OpenAIInstrumentor", ("openai",)),
-            ("anthropic", "AnthropicInstrumentor", ("anthropic",)),
-            ("langchain", "LangChainInstrumentor", ()),
-            ("openai-agents", "OpenAIAgentsInstrumentor", ()),
-            ("groq", "GroqInstrumentor", ("groq",)),
-            ("mistralai", "MistralAIInstrumentor", ("mistralai",)),
-        )
+        for name, instrumentor, clients, state, why in _OPEN_INFERENCE
     ),
     Instrumentation(
         "openlit",
         "openlit.instrumentation.openai:OpenAIInstrumentor",
-        "metered",
-        _LATE,
+        "unseen",
+        "makes no spans of responses.parse, messages.parse and beta.messages",
         clients=("openai", "anthropic"),
+        scopes=("openlit.instrumentation.openai", "openlit.instrumentation.anthropic"),
     ),
     Instrumentation(
         "logfire",
@@ -147,11 +155,58 @@ INSTRUMENTATIONS: Final = (
         "metered",
         _SWALLOWS,
         clients=("openai", "anthropic"),
-        swallows=True,
         scopes=("logfire.openai", "logfire.anthropic"),
     ),
-    Instrumentation("pydantic-ai-slim", "pydantic_ai.models.instrumented", "enforced"),
-    Instrumentation("agent-framework-core", "agent_framework.observability", "enforced"),
+    Instrumentation(
+        "pydantic-ai-slim",
+        "pydantic_ai.models.instrumented",
+        "enforced",
+        scopes=("pydantic-ai",),
+    ),
+    Instrumentation(
+        "agent-framework-core",
+        "agent_framework.observability",
+        "enforced",
+        scopes=("agent_framework",),
+    ),
+    Instrumentation(
+        "langfuse",
+        "langfuse.openai",
+        "unseen",
+        "marks its spans in a way of its own",
+        clients=("openai",),
+        scopes=("langfuse-sdk",),
+    ),
+    Instrumentation(  # Traceloop's, as the next
+        "opentelemetry-instrumentation-groq",
+        f"{_OTEL}.groq:GroqInstrumentor",
+        "enforced",
+        clients=("groq",),
+        scopes=(f"{_OTEL}.groq",),
+    ),
+    Instrumentation(
+        "opentelemetry-instrumentation-llamaindex",
+        f"{_OTEL}.llamaindex:LlamaIndexInstrumentor",
+        "unseen",
+        _OLDER,
+        scopes=(f"{_OTEL}.llamaindex",),
+    ),
+    *(
+        Instrumentation(
+            f"opentelemetry-instrumentation-{name}",
+            f"{_OTEL}.{name}:{instrumentor}",
+            "unseen",
+            _OLDER,
+            clients=(name,),
+            scopes=(f"{_OTEL}.{name}",),
+        )
+        for name, instrumentor in (
+            ("cohere", "CohereInstrumentor"),
+            ("mistralai", "MistralAiInstrumentor"),
+            ("ollama", "OllamaInstrumentor"),
+            ("together", "TogetherAiInstrumentor"),
+        )
+    ),
     *(
         Instrumentation(
             f"opentelemetry-instrumentation-{name}",
@@ -159,16 +214,12 @@ INSTRUMENTATIONS: Final = (
             "metered",
             _UNTESTED,
             clients=(client,),
+            scopes=(f"{_OTEL}.{name}",),
         )
         for name, instrumentor, client in (
             ("botocore", "BotocoreInstrumentor", "boto3"),
             ("bedrock", "BedrockInstrumentor", "boto3"),
             ("vertexai", "VertexAIInstrumentor", "google-cloud-aiplatform"),
-            ("cohere", "CohereInstrumentor", "cohere"),
-            ("groq", "GroqInstrumentor", "groq"),
-            ("mistralai", "MistralAiInstrumentor", "mistralai"),
-            ("ollama", "OllamaInstrumentor", "ollama"),
-            ("together", "TogetherAiInstrumentor", "together"),
         )
     ),
 )
@@ -181,6 +232,5 @@ NATIVE_ANTHROPIC: Final = Instrumentation(
     "metered",
     _SWALLOWS,
     clients=("anthropic",),
-    swallows=True,
     scopes=("com.anthropic.sdk.python",),
 )

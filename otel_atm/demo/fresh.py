@@ -16,7 +16,8 @@ _FOREIGN_TABLES = """
 select count(*) from duckdb_tables()
 where database_name = current_database()
     and table_name not in
-        ('usage_events', 'usage_1m_changes', 'drained_segments', 'atm_schema')
+        ('usage_events', 'usage_1m_changes', 'drained_segments', 'atm_schema',
+         'usage_1m_parts', 'usage_1m_split', 'usage_1h_parts', 'usage_1h_split')
 """
 
 

@@ -17,11 +17,15 @@ class Coverage:
 
     Args:
         known: tells of emitters that nobody has seen yet.
+
+    Attributes:
+        unfollowed: emitters whose calls no guard sees, as far as is known.
     """
 
     def __init__(self, known: Callable[[str], bool]) -> None:
         self._known = known
         self._follows: dict[str, bool] = {}
+        self.unfollowed: set[str] = set()
         self._seen: set[tuple[str, str | None]] = set()
 
     def follows(self, emitter: str) -> bool:
@@ -53,4 +57,6 @@ class Coverage:
     def _learn(self, emitter: str, *, follows: bool) -> None:
         if len(self._follows) >= _MOST:
             self._follows.clear()
+            self.unfollowed.clear()
         self._follows[emitter] = follows
+        (self.unfollowed.discard if follows else self.unfollowed.add)(emitter)

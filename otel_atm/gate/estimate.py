@@ -7,32 +7,52 @@ call is admitted alone with what is left, does neither.
 
 from __future__ import annotations
 
-from operator import itemgetter
+from collections.abc import Iterable
 from typing import Final
 
 from otel_atm.price import Tokens
 
-#: How many calls are remembered; after how many it is worked out, and worked out again.
+#: How many calls are remembered; after how many it is worked out, and worked out again; and again
+#: once so many are remembered that a few change little.
 KEPT: Final = 112
 ENOUGH: Final = 16
+LATER: Final = 48
 #: The part of the calls that use no more than the estimate.
 QUANTILE: Final = 0.95
 #: An estimate that differs from the one before by less than this part is not worth a change.
 _ALIKE: Final = 0.02
 
-_INPUT: Final = itemgetter(0)
-_OUTPUT: Final = itemgetter(1)
+
+class Sizes:
+    """What recent calls used, oldest first; input and output apart, as they are learned from."""
+
+    __slots__ = ("given", "made")
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+        self.made: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def add(self, given: Iterable[int], made: Iterable[int]) -> None:
+        """Some calls: the input of each, the output of each."""
+        self.given += given
+        self.made += made
+
+    def forget(self) -> None:
+        """All but those that are to be kept."""
+        del self.given[:-KEPT], self.made[:-KEPT]
 
 
-def learn(recent: list[Tokens]) -> Tokens:
+def learn(recent: Sizes) -> Tokens:
     """The quantile of the input and of the output of recent calls; none of it from a cache.
 
     Args:
         recent: at least one call.
     """
     place = min(len(recent) - 1, int(len(recent) * QUANTILE))
-    given, made = sorted(map(_INPUT, recent)), sorted(map(_OUTPUT, recent))
-    return given[place], made[place], 0, 0, 0
+    return sorted(recent.given)[place], sorted(recent.made)[place], 0, 0, 0
 
 
 def is_alike(one: Tokens, other: Tokens) -> bool:

@@ -25,7 +25,7 @@ from otel_atm.gate.recent import Recent
 from otel_atm.gate.seldom import Seldom
 from otel_atm.gate.stated import Stated
 from otel_atm.gate.storm import Storm
-from otel_atm.gate.tally import BATCH, Tally
+from otel_atm.gate.tally import Tally
 from otel_atm.gate.totals import Totals
 from otel_atm.gate.unsent import Unsent
 from otel_atm.gate.waiting import Waiters
@@ -41,6 +41,8 @@ Sink = Callable[[Call], None]
 #: How old an open call may be for a sibling span, linked by context alone, to describe it too.
 _SIBLING_NS: Final = 5 * SECOND_NS
 
+#: The most calls that are open at once; past it the oldest are written off as lost.
+_MAX_OPEN: Final = 20_000
 #: How many refused calls are remembered; a client tries at once, if it passes over a refusal.
 _MOST_REFUSED: Final = 64
 #: How many lost calls can still be corrected.
@@ -69,9 +71,6 @@ class Gate:
         is_followed: tells of an emitter whether a guard, if there are any, will see its calls.
     """
 
-    #: The most calls that are open at once; past it the oldest are written off as lost.
-    MAX_OPEN: Final = 20_000
-
     #: Whether guards see requests on their way: then a span holds little until they do.
     guarded: bool
     #: When the last call ended that a guard saw, as the times of spans are.
@@ -98,11 +97,12 @@ class Gate:
         self.alerts = Alerts(self.trouble)
         self.waiters = Waiters()
         self._clock, self._swallows, self._are_siblings = clock, swallows, are_siblings
-        self._planner = Planner(ledger, self.totals, prices, clock)
-        self.oversight = Oversight(ledger, self._planner, clock)
-        self.tally = Tally(self.totals, self._planner, self.trouble)
+        self.planner = Planner(ledger, self.totals, prices, clock)
+        self.oversight = Oversight(ledger, self.planner, clock)
+        self.tally = Tally(self.totals, self.planner, self.trouble)
         self.recent, self.unsent = Recent(), Unsent()
         self.coverage = Coverage(is_followed)
+        self._unfollowed = self.coverage.unfollowed
         self._finished, self._waiting = self.recent.new, self.tally.waiting
         self.storm = Storm(self.totals, self.emit, clock)
         self._ttl_ns = int(ttl_s * SECOND_NS)
@@ -132,7 +132,7 @@ class Gate:
         self.sinks = sinks
         budgets = tuple(budgets)
         self.ledger.use(budgets)
-        self._planner.configure(budgets, default_hold=default_hold)
+        self.planner.configure(budgets, default_hold=default_hold)
 
     @property
     def sinks(self) -> Sequence[Sink]:
@@ -147,28 +147,23 @@ class Gate:
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """Those in force."""
-        return self._planner.budgets
-
-    @property
-    def generation(self) -> object:
-        """Another object as soon as plans that somebody remembers no longer hold."""
-        return self._planner.generation
+        return self.planner.budgets
 
     def renew_generation(self) -> None:
-        """Forget all plans, also those that others remember under `generation`."""
-        self._planner.forget()
+        """Forget all plans, also those that others remember under the planner's generation."""
+        self.planner.forget()
 
     def plan(self, kind: Kind) -> Plan:
         """What is known of calls of this kind; remembered."""
-        return self._planner.plan(kind)
+        return self.planner.plan(kind)
 
     def expected(self, plan: Plan, trace_id: int = 0) -> Claim | None:
         """The claim of a call of which nothing is known."""
-        return self._planner.special(plan, trace_id, None)[0] if plan.traced else plan.claim
+        return self.planner.special(plan, trace_id, None)[0] if plan.traced else plan.claim
 
     def stated(self, plan: Plan, tokens: Tokens, *, whole: bool, trace_id: int = 0) -> Claim | None:
         """The claim of a call whose use the caller states; see `Planner.stated`."""
-        return self._planner.stated(plan, tokens, whole=whole, trace_id=trace_id)
+        return self.planner.stated(plan, tokens, whole=whole, trace_id=trace_id)
 
     def stop(self, who: str, *, stopped: bool) -> None:
         """Refuse every call, whatever its budgets say; or let them pass again.
@@ -204,31 +199,39 @@ class Gate:
             span_id: of the span; 0 without one.
             most_output: tokens that the answer may have, an integer > 0; else it is not known.
         """
-        now_ns = self._clock()
-        latest = _latest.get()
+        clock, opened = self._clock, self._open  # methods are looked up faster than these
+        now_ns, latest = clock(), _latest.get()
         if ancestor is not None or (latest is not None and latest.open):
             twin = self._twin(plan, emitter, ancestor, latest, now_ns)
             if twin is not None:
                 twin.join(emitter, span_id)
                 return twin
-        if now_ns >= self._next_sweep_ns or len(self._open) >= self.MAX_OPEN:
+        if now_ns >= self._next_sweep_ns or len(opened) >= _MAX_OPEN:
             self.expire()
-        call = Call(self._ids.make(now_ns), plan, (), now_ns, source, emitter, trace_id, span_id)
+        call = Call()  # as `Call.of` makes one
+        call.id = self._ids.make(now_ns)
+        call.plan = plan
+        call.opened_ns = now_ns
+        call.source = source
+        call.emitters = (emitter,)
+        call.trace_id = trace_id
+        call.span_id = span_id
+        call.outcome = PLAIN
         claim = plan.claim
-        if self.guarded and self.coverage.follows(emitter):
+        if self.guarded and emitter not in self._unfollowed and self.coverage.follows(emitter):
             claim = self._expect_request(call, ancestor, latest)
         elif most_output is not None or plan.traced:
-            claim, call.estimate = self._planner.special(plan, trace_id, _count(most_output))
+            claim, call.estimate = self.planner.special(plan, trace_id, _count(most_output))
         if self.stopped or plan.forbidden is not None:
             return self._forbid(call)
         if claim is not None:
             answer = self.ledger.admit(claim, now_ns)
-            if answer.__class__ is not list:
+            if type(answer) is not list:
                 decided = self._decide(call, claim, answer)
                 if decided is not None:
                     return decided
             call.hold = answer  # type: ignore[assignment]
-        self._open[call.id] = call
+        opened[call] = call
         _latest.set(call)
         return call
 
@@ -257,7 +260,7 @@ class Gate:
         call.estimate = estimate
         call.refusal = self.let_in(call, claim, call.opened_ns)
         if call.refusal is None:
-            self._open[call.id] = call
+            self._open[call] = call
         return call
 
     def let_in(self, call: Call, claim: Claim | None, now_ns: int) -> TokenQuotaExceeded | None:
@@ -278,7 +281,7 @@ class Gate:
     @property
     def nothing(self) -> Amounts:
         """What a call used that cost nothing."""
-        return self._planner.nothing
+        return self.planner.nothing
 
     def now_ns(self) -> int:
         """The time."""
@@ -290,32 +293,32 @@ class Gate:
 
     def is_open(self, call: Call) -> bool:
         """Whether it is one of this gate's, and has not ended."""
-        return call.id in self._open
+        return call in self._open
 
     def prepare(self, plan: Plan, source: str, emitter: str, trace_id: int) -> Call:
         """A call for which nothing is held yet."""
         now_ns = self._clock()
-        if now_ns >= self._next_sweep_ns or len(self._open) >= self.MAX_OPEN:
+        if now_ns >= self._next_sweep_ns or len(self._open) >= _MAX_OPEN:
             self.expire()
         event_id = self._ids.make(now_ns)
-        return Call(event_id, plan, (), now_ns, source, emitter, trace_id, 0)
+        return Call.of(event_id, plan, (), now_ns, source, emitter, trace_id, 0)
 
     def requested(
         self, plan: Plan, read: int, most_output: int | None, trace_id: int
     ) -> tuple[Claim | None, Tokens]:
         """The claim of a call whose request is known; see `Planner.requested`."""
-        return self._planner.requested(plan, read, most_output, trace_id)
+        return self.planner.requested(plan, read, most_output, trace_id)
 
     def keep(self, call: Call) -> None:
         """The call is in flight now."""
-        self._open[call.id] = call
+        self._open[call] = call
         _latest.set(call)
 
     def drop(self, call: Call) -> None:
         """Give back what is held for a call that never was one; there is no row of it."""
-        if self._open.pop(call.id, None) is not None:
+        if self._open.pop(call, None) is not None:
             call.open = False
-            self.ledger.settle(call.hold, self._planner.nothing)
+            self.ledger.settle(call.hold, self.planner.nothing)
             call.hold = ()
             if self.waiters.waiting:
                 self.waiters.wake()
@@ -325,9 +328,9 @@ class Gate:
 
         Else the old hold stays. Of a call that has ended nothing is changed.
         """
-        if call.id not in self._open:
+        if call not in self._open:
             return None
-        amounts = self._planner.amounts(tokens, call.plan.shape.budget_price, call.opened_ns)
+        amounts = self.planner.amounts(tokens, call.plan.shape.budget_price, call.opened_ns)
         wanted = [amounts[unit] for _, unit, _ in call.hold]
         answer = self.ledger.amend(call.hold, wanted, self._clock())
         if isinstance(answer, Shortage):
@@ -360,7 +363,7 @@ class Gate:
             error_type: a class name or a code.
             estimated: whether `tokens` are not all that the provider would report.
         """
-        if self._open.pop(call.id, None) is None:  # atomic: of two that end a call, one goes on
+        if self._open.pop(call, None) is None:  # atomic: of two that end a call, one goes on
             self._correct(call, tokens, status, error_type, estimated=estimated)
             return
         if tokens is None or estimated:
@@ -373,42 +376,68 @@ class Gate:
             call.outcome = call.outcome._replace(status=status, error_type=error_type)
         call.tokens = tokens
         call.open = False
-        given, made = tokens[0], tokens[1]
-        crossings = self.ledger.settle(
-            call.hold,
-            self._planner.amounts(tokens, call.plan.shape.budget_price, call.opened_ns)
-            if self._planner.measures
-            else (given + made, given, made, 1),
-        )
+        price = call.plan.shape.budget_price
+        used = self.planner.amounts(tokens, price, call.opened_ns)
+        crossings = self.ledger.settle(call.hold, used)
         if crossings:
             self.alerts.tell(crossings)
         self._finish(call)
 
+    def settle_plain(self, call: Call, given: int, made: int) -> None:
+        """As `settle`, for a call of which nothing else is told than input and output tokens."""
+        if self._open.pop(call, None) is None:
+            self._correct(call, (given, made, 0, 0, 0), "ok", None)
+            return
+        plan = call.plan
+        call.tokens = tokens = (given, made, 0, 0, 0)
+        call.open = False
+        used: Amounts = (given + made, given, made, 1)
+        if self.planner.measures:
+            used = self.planner.amounts(tokens, plan.shape.budget_price, call.opened_ns)
+        crossings = self.ledger.settle(call.hold, used)
+        if crossings:
+            self.alerts.tell(crossings)
+        if call.outcome is not PLAIN or not plan.flat:
+            self._finish(call)
+            return
+        self._finished.append(call)
+        plan.news.append(tokens)
+        self._waiting[plan] = None
+        if len(plan.news) >= plan.batch:
+            self.tally.add_up(plan)
+        if self.waiters.waiting:
+            self.waiters.wake()
+        for sink in self._sinks:  # as `_emit` does
+            try:
+                sink(call)
+            except Exception as error:  # noqa: BLE001 - a sink must not reach the application
+                self.trouble.note("sink", error, dropped=call.outcome.calls)
+
     def release(self, call: Call, status: str = "error", error_type: str | None = None) -> None:
         """Give back what is held for a call that cost nothing, requests too, and write its row."""
-        if self._open.pop(call.id, None) is None:
+        if self._open.pop(call, None) is None:
             self._correct(call, NO_TOKENS, status, error_type, requests=0)
             return
         call.outcome = call.outcome._replace(status=status, error_type=error_type)
         call.open = False
-        self.ledger.settle(call.hold, self._planner.nothing)
+        self.ledger.settle(call.hold, self.planner.nothing)
         self._finish(call)
 
     # For calls that an application tells of; see `otel_atm.gate.stated`.
 
     def charge_now(self, call: Call, tokens: Tokens, requests: int = 1) -> None:
         """Charge what an open call used, and write its row; it is not counted in totals yet."""
-        self._open.pop(call.id, None)
+        self._open.pop(call, None)
         call.tokens, call.open = tokens, False
         price = call.plan.shape.budget_price
-        used = self._planner.amounts(tokens, price, call.opened_ns, requests)
+        used = self.planner.amounts(tokens, price, call.opened_ns, requests)
         if crossings := self.ledger.settle(call.hold, used):
             self.alerts.tell(crossings)
         self.emit(call)
 
     def recharge(self, call: Call, before: Tokens, after: Tokens, requests: int = 1) -> None:
         """Charge a call that has ended with other tokens than before."""
-        amounts, price = self._planner.amounts, call.plan.shape.budget_price
+        amounts, price = self.planner.amounts, call.plan.shape.budget_price
         call.tokens = after
         charged = amounts(before, price, call.opened_ns)
         self.ledger.correct(call.hold, charged, amounts(after, price, call.opened_ns, requests))
@@ -431,8 +460,9 @@ class Gate:
         now_ns = self._clock()
         claim = self.expected(plan, trace_id)
         hold = self.ledger.charge(claim, now_ns) if claim is not None else ()
-        call = Call(self._ids.make(now_ns), plan, hold, now_ns, source, emitter, trace_id, span_id)
-        self._open[call.id] = call
+        event_id = self._ids.make(now_ns)
+        call = Call.of(event_id, plan, hold, now_ns, source, emitter, trace_id, span_id)
+        self._open[call] = call
         return call
 
     def refuse(self, call: Call, refusal: TokenQuotaExceeded) -> Call:
@@ -465,9 +495,9 @@ class Gate:
         now_ns = self._clock()
         self._next_sweep_ns = now_ns + self._ttl_ns // 16
         oldest_ns = now_ns - self._ttl_ns
-        full = len(self._open) >= self.MAX_OPEN
-        surplus = max(1, self.MAX_OPEN // 10) if full else 0  # many at once, not one a call
-        for place, call in enumerate(list(self._open.values())):
+        full = len(self._open) >= _MAX_OPEN
+        surplus = max(1, _MAX_OPEN // 10) if full else 0  # many at once, not one a call
+        for place, call in enumerate(list(self._open)):
             old = max(call.opened_ns, call.seen_ns) <= oldest_ns
             if everything or old or place < surplus:
                 try:
@@ -497,7 +527,7 @@ class Gate:
         self.ledger.after_fork()
 
     def _forget_calls(self) -> None:
-        self._open: dict[str, Call] = {}
+        self._open: dict[Call, Call] = {}
         self._lost: dict[str, Call] = {}
 
     def _twin(
@@ -509,7 +539,7 @@ class Gate:
                 call is not None
                 and call.open
                 and emitter not in call.emitters
-                and call.id in self._open  # this gate's
+                and call in self._open  # this gate's
                 and (call is ancestor or not call.sent)
                 and now_ns - call.opened_ns <= max_age_ns
                 and compatible(call.plan.kind, plan.kind)
@@ -562,7 +592,7 @@ class Gate:
                 and call.emitters[0] not in before.emitters  # else it is another try
             ):
                 call.after = before
-        claim, call.estimate = self._planner.floor(call.plan, call.trace_id)
+        claim, call.estimate = self.planner.floor(call.plan, call.trace_id)
         return claim
 
     def _forbid(self, call: Call) -> Call:
@@ -621,7 +651,7 @@ class Gate:
             return
         self.tally.add_up_all()  # what was charged before is in the total, which cannot fall
         before, cost_before = call.tokens, call.cost or 0
-        amounts, price = self._planner.amounts, call.plan.shape.budget_price
+        amounts, price = self.planner.amounts, call.plan.shape.budget_price
         charged = amounts(before, price, call.opened_ns)
         call.outcome = call.outcome._replace(
             status=status,
@@ -646,7 +676,7 @@ class Gate:
             news = plan.news
             news.append(call.tokens)
             self._waiting[plan] = None
-            if len(news) >= BATCH:
+            if len(news) >= plan.batch:
                 self.tally.add_up(plan)
         else:
             if call.refusal is None:

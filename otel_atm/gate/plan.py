@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
+from otel_atm.gate.estimate import ENOUGH, Sizes
 from otel_atm.gate.shape import Forbidden, Shape
 from otel_atm.gate.totals import Labels
 from otel_atm.ledger import Claim, Line
@@ -42,6 +43,7 @@ class Plan:
         estimate: what a call like the recent ones uses.
         recent: what they used, oldest first; bounded by `Planner`.
         news: what those used that are not added up yet; see `otel_atm.gate.tally`.
+        batch: how many of them are added up at once.
         flat: whether a sum of tokens costs what its parts cost.
         price: None when it is not known.
         total: the metrics of calls that were allowed.
@@ -52,6 +54,7 @@ class Plan:
     """
 
     __slots__ = (
+        "batch",
         "claim",
         "claims",
         "complete",
@@ -81,8 +84,9 @@ class Plan:
         self.claim, self.forbidden = claim, forbidden
         self.price, self.total, self.estimate = shape.price, shape.total, shape.estimate
         self.claims: dict[Hashable, tuple[Claim, Tokens]] = {}
-        self.recent: list[Tokens] = []
+        self.recent = Sizes()
         self.news: list[Tokens] = []
+        self.batch = ENOUGH
         self.flat = shape.price is None or shape.price.rates is not None
         self.span_attributes = _span_attributes(kind.scope)
         self.complete = kind.provider is not None and kind.model is not None

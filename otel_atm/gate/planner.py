@@ -30,6 +30,9 @@ class Planner:
         totals: for the plans.
         prices: None: no price is known.
         clock: nanoseconds since the Unix epoch.
+
+    Attributes:
+        generation: another object as soon as plans that somebody remembers no longer hold.
     """
 
     def __init__(
@@ -120,11 +123,13 @@ class Planner:
             most_output: None when the request does not bound it.
             trace_id: for budgets per trace.
         """
-        made = plan.estimate[1]
-        least, most = (made, made) if most_output is None else (min(made, most_output), most_output)
-        given, estimate = _rounded_up(read), (read, least, 0, 0, 0)
-        if not plan.lines:
-            return None, estimate
+        made, given = plan.estimate[1], _rounded_up(read)
+        least = made if most_output is None or made < most_output else most_output
+        estimate = read, least, 0, 0, 0
+        known = plan.claims.get((trace_id if plan.traced else 0, (given, most_output)))
+        if known is not None or not plan.lines:
+            return known and known[0], estimate
+        most = made if most_output is None else most_output
         # No token is shorter than a byte.
         asked = (given, least, 0, 0, 0), (4 * given, most, 0, 0, 0)
         claim, _ = self._remembered(plan, trace_id, (given, most_output), asked, estimate)
@@ -158,7 +163,8 @@ class Planner:
         learned, kind = estimates.learn(plan.recent), plan.kind
         self._learned.put((kind.provider, kind.model, kind.operation), learned)
         if len(plan.recent) > estimates.KEPT:
-            del plan.recent[: -estimates.KEPT]
+            plan.recent.forget()
+            plan.batch = estimates.LATER
         shape = plan.shape
         if not estimates.is_alike(shape.estimate, learned):
             shape.shares, shape.estimate = self._asked(shape, learned, learned), learned

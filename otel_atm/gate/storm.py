@@ -51,7 +51,9 @@ class _Gust:
         if row is None:
             # Not the call itself: its refusal may hold frames of the application.
             plan, at_ns, emitter = call.plan, call.opened_ns, call.emitters[0]
-            row = Call(call.id, plan, (), at_ns, call.source, emitter, call.trace_id, call.span_id)
+            row = Call.of(
+                call.id, plan, (), at_ns, call.source, emitter, call.trace_id, call.span_id
+            )
             row.open, row.outcome, self.row = False, call.outcome, row
             return
         if call.outcome is not row.outcome:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
-from typing import Final
-
 from otel_atm.gate.call import NO_TOKENS, Call
 from otel_atm.gate.plan import Plan, labels_of
 from otel_atm.gate.planner import Planner
 from otel_atm.gate.totals import Total, Totals
 from otel_atm.trouble import Trouble
-
-#: How many calls of a plan are added up at once.
-BATCH: Final = 16
-
-# Each kind of tokens, as they stand in `Tokens`.
-_KINDS: Final = tuple(itemgetter(place) for place in range(5))
 
 
 class Tally:
@@ -48,14 +39,18 @@ class Tally:
         try:
             batch = plan.news[:]
             del plan.news[: len(batch)]  # what others append meanwhile stays
-            sums = [sum(map(kind, batch)) for kind in _KINDS]
+            if not batch:
+                return
+            given, made, *subsets = zip(*batch, strict=True)  # each kind of tokens
+            sums = sum(given), sum(made)
             total = plan.total
             total.calls += len(batch)
             total.input_tokens += sums[0]
             total.output_tokens += sums[1]
             if plan.price is not None:
-                total.cost += plan.price.cost((sums[0], sums[1], sums[2], sums[3], sums[4]), 0)
-            plan.recent += batch
+                read, written, reasoned = map(sum, subsets)
+                total.cost += plan.price.cost((*sums, read, written, reasoned), 0)
+            plan.recent.add(given, made)
             self._planner.learn(plan)
         except Exception as error:  # noqa: BLE001 - the calls have ended well
             self._trouble.note("totals", error)
@@ -78,7 +73,7 @@ class Tally:
                 total.output_tokens += tokens[1]
                 total.cost += call.cost or 0
                 if call.refusal is None and not outcome.estimated and tokens != NO_TOKENS:
-                    call.plan.recent.append(tokens)
+                    call.plan.recent.add(tokens[:1], tokens[1:2])
         except Exception as error:  # noqa: BLE001 - the call has ended well
             self._trouble.note("totals", error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from otel_atm.gate.call import Call
@@ -36,17 +37,19 @@ class Unsent:
                 self._forget_settled()
             calls = self._by_payer[payer] = deque(maxlen=_MOST_OF_A_PAYER)
         calls.append(call)
-        try:
-            while not _waits(calls[0]):
-                calls.popleft()
-        except IndexError:
-            return  # another thread took the last one
+        _forget_done(calls)
 
-    def find(self, kind: Kind, now_ns: int) -> Call | None:
-        """The oldest one that a request of this kind may be of."""
+    def find(self, kind: Kind, clock: Callable[[], int]) -> Call | None:
+        """The oldest one that a request of this kind may be of.
+
+        Args:
+            kind: of the request.
+            clock: tells the time.
+        """
         calls = self._by_payer.get(kind.scope)
-        if calls is None:
+        if not calls or not _forget_done(calls):
             return None
+        now_ns = clock()
         for call in calls.copy():
             if (
                 _waits(call)
@@ -67,6 +70,16 @@ class Unsent:
             if any(map(_waits, calls.copy()))
         }
         self._by_payer = waiting if len(waiting) < _MOST_PAYERS // 2 else {}
+
+
+def _forget_done(calls: deque[Call]) -> bool:
+    """Forget the oldest ones that nothing waits for; whether any is left."""
+    try:
+        while not _waits(calls[0]):
+            calls.popleft()
+    except IndexError:
+        return False  # maybe another thread took the last one
+    return True
 
 
 def _waits(call: Call) -> bool:

@@ -144,7 +144,7 @@ class Wire:
 
     def _adopted(self, kind: Kind) -> Call | None:
         """The call of a span in another context, which nothing but the payer leads to."""
-        call = self._gate.unsent.find(kind, self._gate.now_ns())
+        call = self._gate.unsent.find(kind, self._gate.now_ns)
         return call if call is not None and self._gate.is_open(call) else None
 
     def _both(self, told: Plan, asked: Plan) -> Plan:

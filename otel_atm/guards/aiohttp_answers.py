@@ -9,12 +9,12 @@ import sys
 import weakref
 from typing import Any, Final
 
-from otel_atm.guards.door import Attempt
+from otel_atm.guards.attempt import Attempt
+from otel_atm.guards.looked_at import look_at
 
 #: Reader of a body, by its id, → the attempt that it answers. A reader has no room for more
 #: attributes; its response keeps it alive for as long as it is in here.
 _attempts: Final[dict[int, Attempt]] = {}
-_watched_kinds: Final[dict[type, type]] = {}
 
 
 def watch(attempt: Attempt, response: Any) -> bool:
@@ -25,8 +25,8 @@ def watch(attempt: Attempt, response: Any) -> bool:
     if body is not None or reader.is_eof():
         attempt.end(whole=True)
         return True
-    response.__class__ = _watched(response.__class__, _Response, {})
-    reader.__class__ = _watched(reader.__class__, _Reader, {"__slots__": ()})
+    look_at(response, _Response)
+    look_at(reader, _Reader)
     _attempts[id(reader)] = attempt
     # its connection keeps it alive, so this is when that goes
     weakref.finalize(response, _dropped, id(reader), attempt)
@@ -37,14 +37,6 @@ def _dropped(key: int, attempt: Attempt) -> None:
     """A response that nobody has any more."""
     _attempts.pop(key, None)
     attempt.end()
-
-
-def _watched(kind: type, how: type, namespace: dict[str, Any]) -> type:
-    """The same class, looked at; with the same layout, or an object could not become one."""
-    watched = _watched_kinds.get(kind)
-    if watched is None:
-        watched = _watched_kinds[kind] = type(kind.__name__, (how, kind), namespace)
-    return watched
 
 
 class _Reader:

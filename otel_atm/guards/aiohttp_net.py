@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from otel_atm.guards.aiohttp_answers import watch
-from otel_atm.guards.door import Attempt, Door
+from otel_atm.guards.attempt import Attempt
+from otel_atm.guards.door import Door
 from otel_atm.guards.endpoints import find_endpoint
 
 _Door = Callable[[], Door | None]
@@ -37,7 +38,8 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = _pass(at, url, kwargs)
         if attempt is None:
             return await wrapped(*args, **kwargs)
-        with attempt.sending(status_in):
+        attempt.status_in = status_in
+        with attempt:
             response = await wrapped(*args, **kwargs)
         if attempt.status(response.status):
             attempt.stream()
@@ -90,7 +92,9 @@ def _pass(door: Door, url: Any, kwargs: dict[str, Any]) -> Attempt | None:
     if kwargs.get("json") is not None:
         return None  # it cannot be written, so it cannot be sent
     host = url.host if url.is_default_port() else f"{url.host}:{url.port}"
-    return door.send("aiohttp", "POST", host, url.raw_path, lambda: _body(kwargs.get("data")))
+    return door.safely(
+        lambda: door.send("aiohttp", "POST", host, url.raw_path, _body(kwargs.get("data")))
+    )
 
 
 def _body(data: Any) -> bytes | None:

@@ -60,6 +60,8 @@ class Answer(NamedTuple):
 
 
 NOTHING: Final = Answer()
+#: A named tuple's own constructor is a function in Python.
+_new: Final = tuple.__new__
 
 
 def read_answer(shape: Shape, body: bytes) -> Answer:
@@ -78,12 +80,14 @@ def read_answer(shape: Shape, body: bytes) -> Answer:
     if not answer:
         return NOTHING
     told = COUNTS[shape](answer)
-    return Answer(
-        tokens=told and together(shape, told),
-        model=name_in(answer, _MODEL),
-        response_id=name_in(answer, _ID),
-        exact=told is not None,
-    )
+    if told is not None:
+        told = together(shape, told)
+    model, response_id = answer.get("model"), answer.get("id")
+    if type(model) is not str or not 0 < len(model) <= _MOST_NAME:
+        model = name_in(answer, _MODEL)
+    if type(response_id) is not str or not 0 < len(response_id) <= _MOST_NAME:
+        response_id = name_in(answer, _ID)
+    return _new(Answer, (told, model, response_id, told is not None, 0))
 
 
 def parsed(body: bytes) -> Json:

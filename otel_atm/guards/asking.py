@@ -9,7 +9,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Final
 
-from otel_atm.guards.door import Attempt, Door
+from otel_atm.guards.attempt import Attempt
+from otel_atm.guards.door import Door
 from otel_atm.guards.include_usage import WithoutUsage, include_usage
 
 #: The statuses with which servers answer to a field that they do not know; neither costs tokens.

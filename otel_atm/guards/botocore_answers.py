@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import wrapt
 
+from otel_atm.guards.attempt import Attempt
 from otel_atm.guards.counts import Json
-from otel_atm.guards.door import Attempt
+from otel_atm.guards.looked_at import look_at
 
 #: Headers of an invocation → the names of Bedrock's own metrics.
 _HEADERS: Final = {
@@ -52,19 +53,8 @@ def _told_in_headers(answer: Any) -> Json:
 
 def _watch_events(attempt: Attempt, stream: Any) -> None:
     stream._atm_attempt = attempt
-    stream.__class__ = _watched(stream.__class__)
+    look_at(stream, _Events)
     weakref.finalize(stream, attempt.end)  # dropped without being closed
-
-
-_watched_kinds: Final[dict[type, type]] = {}
-
-
-def _watched(kind: type) -> type:
-    """The same class, whose events are seen as they pass."""
-    watched = _watched_kinds.get(kind)
-    if watched is None:
-        watched = _watched_kinds[kind] = type(kind.__name__, (_Events, kind), {})
-    return watched
 
 
 class _Events:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import orjson
 
 from otel_atm.guards.botocore_answers import read
-from otel_atm.guards.clients import bracket
+from otel_atm.guards.clients import Bracket
 from otel_atm.guards.door import Door
 from otel_atm.guards.flight import Flight, flying
 
@@ -51,8 +51,8 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         asked = None if at is None else at.safely(lambda: _asked(client, args, kwargs))
         if at is None or asked is None:
             return wrapped(*args, **kwargs)
-        with bracket(at, error) as flight:
-            attempt = at.send("botocore", "POST", _HOST, asked.path, lambda: asked.body)
+        with Bracket(at, error) as flight:
+            attempt = at.send("botocore", "POST", _HOST, asked.path, asked.body)
             flight.attempts = 0  # from here on they are counted where they are sent
             answer = _sent(flight, lambda: wrapped(*args, **kwargs))
             if attempt is not None and flight.attempts:

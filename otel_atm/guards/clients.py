@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from contextvars import Token
+from functools import cache
+from importlib import import_module
+from types import ModuleType, TracebackType
 from typing import Any, Final
 
-from otel_atm.gate.outcome import status_of
+from otel_atm.guards.attempt import safely
 from otel_atm.guards.door import Door
 from otel_atm.guards.flight import Flight, flying
 
@@ -33,9 +35,8 @@ def guard(
         door: gives the one that the requests pass; None when guards are off.
     """
 
-    def error() -> type[Exception]:
-        from importlib import import_module
-
+    @cache
+    def error() -> type[Exception]:  # when it is asked for, the package has been imported
         package = import_module(module.__name__.rpartition(".")[0])
         found: type[Exception] = getattr(package, base_error)
         return found
@@ -44,14 +45,14 @@ def guard(
         at = door()
         if at is None:
             return wrapped(*args, **kwargs)
-        with bracket(at, error()):
+        with Bracket(at, error()):
             return wrapped(*args, **kwargs)
 
     async def request_async(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         at = door()
         if at is None:
             return await wrapped(*args, **kwargs)
-        with bracket(at, error()):
+        with Bracket(at, error()):
             return await wrapped(*args, **kwargs)
 
     return [
@@ -85,36 +86,38 @@ def _give_up(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
-@contextmanager
-def bracket(door: Door, error: type[Exception]) -> Iterator[Flight]:
+class Bracket:
     """All attempts in here are of one call, which ends with the block.
 
     Args:
         door: that they pass.
         error: the base of the client's own errors.
     """
-    flight = Flight(door.wire, error, bracketed=True)
-    token = flying.set(flight)
-    try:
-        yield flight
-    except BaseException as failure:
-        _land(door, flight, failure)
-        refusal = flight.refusal
-        if refusal is not None and failure is not refusal and isinstance(failure, error):
-            raise refusal from None  # it was wrapped
-        raise
-    finally:
-        flying.reset(token)
-    _land(door, flight, None)
 
+    __slots__ = ("_door", "_error", "_flight", "_token")
 
-def _land(door: Door, flight: Flight, failure: BaseException | None) -> None:
-    """The client has returned, or raised: settle what no answer has settled. Never raises."""
-    flight.busy = True
-    try:
+    _token: Token[Flight | None]
+
+    def __init__(self, door: Door, error: type[Exception]) -> None:
+        self._door, self._error = door, error
+        self._flight = Flight(door.wire, error, bracketed=True)
+
+    def __enter__(self) -> Flight:
+        self._token = flying.set(self._flight)
+        return self._flight
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        flight, trouble = self._flight, self._door.trouble
         if failure is None:
-            flight.end("ok", None)
+            safely(trouble, flight.land)
         else:
-            flight.end(status_of(type(failure)), flight.failure or type(failure).__name__)
-    except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
-        door.trouble.note("guard", error)
+            safely(trouble, flight.crash, failure)
+        flying.reset(self._token)
+        refusal = flight.refusal
+        if refusal is not None and failure is not refusal and isinstance(failure, self._error):
+            raise refusal from None  # it was wrapped

@@ -56,7 +56,7 @@ def _openai(answer: Json) -> Tokens | None:
         if not usage:
             return None
     if _CHAT_USAGE.issuperset(usage):  # as mostly
-        return _chat(usage)
+        return _plain_chat(usage) or _chat(usage)
     total_in = _first(usage, "prompt_tokens", "input_tokens")
     out = _first(usage, "completion_tokens", "output_tokens")
     details = _object(usage, "prompt_tokens_details", "input_tokens_details")
@@ -93,22 +93,54 @@ _CHAT_USAGE: Final = frozenset(
 )
 
 
+_NO_DETAILS: Final[Json] = {}
+#: How some gateways say in OpenAI's words what went through a cache.
+_CACHED: Final = frozenset(
+    ("cache_read_input_tokens", "cache_write_tokens", "cache_creation_tokens")
+)
+
+
+def _plain_chat(usage: Json) -> Tokens | None:
+    """The same where nothing is odd, so that nothing has to be put right; else None."""
+    tell = usage.get
+    given, made = tell("prompt_tokens"), tell("completion_tokens")
+    details = tell("prompt_tokens_details") or _NO_DETAILS
+    thought = tell("completion_tokens_details") or _NO_DETAILS
+    if not (
+        given.__class__ is made.__class__ is int
+        and details.__class__ is thought.__class__ is dict
+        and 0 < given < MOST_TOKENS > made >= 0
+        and tell("total_tokens") == given + made
+        and _CACHED.isdisjoint(details)
+    ):
+        return None
+    read, reasoning = details.get("cached_tokens", 0), thought.get("reasoning_tokens", 0)
+    if (
+        read.__class__ is reasoning.__class__ is int
+        and 0 <= read <= given
+        and 0 <= reasoning <= made
+    ):
+        return given, made, read, 0, reasoning
+    return None
+
+
 def _chat(usage: Json) -> Tokens | None:
-    total_in, out = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
-    details, thought = (
-        _object(usage, "prompt_tokens_details"),
-        _object(usage, "completion_tokens_details"),
-    )
+    tell = usage.get  # nearly every answer comes by here
+    total_in, out = count_of(tell("prompt_tokens")), count_of(tell("completion_tokens"))
+    details, thought = tell("prompt_tokens_details"), tell("completion_tokens_details")
     read = write = reasoning = 0
-    if details:
-        read = _first(details, "cached_tokens", "cache_read_input_tokens")
-        write = _first(details, "cache_write_tokens", "cache_creation_tokens")
-    if thought:
+    if details and type(details) is dict:
+        parts = details.get
+        read = count_of(parts("cached_tokens")) or count_of(parts("cache_read_input_tokens"))
+        write = count_of(parts("cache_write_tokens")) or count_of(parts("cache_creation_tokens"))
+    if thought and type(thought) is dict:
         reasoning = count_of(thought.get("reasoning_tokens"))
-    total = count_of(usage.get("total_tokens"))
+    total = count_of(tell("total_tokens"))
     if total > total_in + out:
         total_in, out = _summed(total_in, out, read + write, total)
-    return _told((max(total_in, read + write), max(out, reasoning), read, write, reasoning))
+    if read or write or reasoning > out:
+        total_in, out = max(total_in, read + write), max(out, reasoning)
+    return (total_in, out, read, write, reasoning) if total_in or out else None
 
 
 def _summed(total_in: int, out: int, cached: int, total: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from otel_atm.gate.outcome import status_of
 from otel_atm.gate.wire import Wire
 from otel_atm.guards.answers import Answer
 from otel_atm.price import Tokens
+from otel_atm.semconv import EMBEDDINGS
 
 #: Exceptions of transports that say that nothing was sent, whichever library they are of.
 _UNSENT = frozenset(
@@ -49,31 +50,22 @@ class Flight:
         streaming: whether an answer is still on its way.
         refusal: why none may be sent; None while they may.
         busy: whether it takes no further attempt: one is on its way, or the client has returned.
+        failure: of the last attempt; None if it has not failed.
+        free: whether no attempt has cost anything.
     """
 
-    __slots__ = (
-        "attempts",
-        "bracketed",
-        "busy",
-        "call",
-        "error",
-        "failure",
-        "free",
-        "refusal",
-        "streaming",
-        "wire",
-    )
+    # What is mostly so is read from the class: this is the hot path.
+    call: Call | None = None
+    attempts = 0
+    streaming = busy = False
+    failure: str | None = None
+    free = True
+    refusal: TokenQuotaExceeded | None = None
 
     def __init__(
         self, wire: Wire, error: type[Exception] | None = None, *, bracketed: bool = False
     ) -> None:
         self.wire, self.error, self.bracketed = wire, error, bracketed
-        self.call: Call | None = None
-        self.attempts = 0
-        self.streaming = self.busy = False
-        self.failure: str | None = None  # of the last attempt
-        self.refusal: TokenQuotaExceeded | None = None
-        self.free = True  # whether no attempt has cost anything
 
     def refused(self, refusal: TokenQuotaExceeded) -> TokenQuotaExceeded:
         """The refusal, in the words of the client."""
@@ -118,15 +110,13 @@ class Flight:
             return
         call.response_id = answer.response_id
         tokens, exact = answer.tokens, answer.exact and answer.tokens is not None
-        if not exact and call.plan.kind.operation != "embeddings":
+        if not exact and call.plan.kind.operation != EMBEDDINGS:
             tokens = _at_least(answer, call)
         status, error_type = "ok", None
-        if whole:  # whatever its reader does with the rest
-            error = None
-        elif error is None:
+        if not whole:  # else, whatever its reader does with the rest
             status = "cancelled"
-        if error is not None:
-            status, error_type = status_of(type(error)), type(error).__name__
+            if error is not None:
+                status, error_type = status_of(type(error)), type(error).__name__
         self.wire.end(
             call,
             tokens,
@@ -136,6 +126,16 @@ class Flight:
             free=False,
             attempts=self.attempts,
         )
+
+    def land(self) -> None:
+        """The client has returned: settle what no answer has settled."""
+        self.busy = True
+        self.end("ok", None)
+
+    def crash(self, failure: BaseException) -> None:
+        """The client has raised, the same."""
+        self.busy = True
+        self.end(status_of(type(failure)), self.failure or type(failure).__name__)
 
     def end(self, status: str, error_type: str | None) -> None:
         """The client has given up, or has got an answer that nothing is known of."""

@@ -111,8 +111,13 @@ def _checked(host: str, provider: str) -> str:
         or not 0 < len(host) <= _MOST_NAME
         or not host.isascii()
         or set(host) & set("/@?# \t\n")
+        or "*" in host.removeprefix("*.")
+        or host == "*."
     ):
-        raise ConfigurationError(f"gateways: expected a host such as 'llm.acme.dev', not {host!r}")
+        raise ConfigurationError(
+            "gateways: expected a host such as 'llm.acme.dev', or '*.acme.dev' for all below it, "
+            f"not {host!r}"
+        )
     named: object = provider
     if not isinstance(named, str) or not named:
         raise ConfigurationError(f"gateways: {host!r} needs the name of a provider")

@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from otel_atm.guards.asking import Passing, ask, ask_async, hides, without_usage
-from otel_atm.guards.door import Attempt, Door
+from otel_atm.guards.attempt import Attempt
+from otel_atm.guards.door import Door
+from otel_atm.guards.looked_at import look_at
 
 _Door = Callable[[], Door | None]
 
@@ -28,7 +30,7 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = _attempt(name, at, args, kwargs)
         if at is None or attempt is None:
             return wrapped(*args, **kwargs)
-        with attempt.sending():
+        with attempt:
             if attempt.asks:
                 response = ask(wrapped, at, attempt, module, args, kwargs)
             else:
@@ -41,7 +43,7 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         attempt = _attempt(name, at, args, kwargs)
         if at is None or attempt is None:
             return await wrapped(*args, **kwargs)
-        with attempt.sending():
+        with attempt:
             if attempt.asks:
                 response = await ask_async(wrapped, at, attempt, module, args, kwargs)
             else:
@@ -64,14 +66,14 @@ def _attempt(name: str, door: Door | None, args: Any, kwargs: Any) -> Attempt | 
     url = request.url
     # as it is sent: what is escaped in the name of a model is not of the path
     path = url.raw_path.decode("ascii", "replace")
-    return door.send(
-        name, "POST", url.netloc.decode("ascii", "replace"), path, lambda: _body(request)
-    )
-
-
-def _body(request: Any) -> bytes | None:
     content = getattr(request, "_content", None)
-    return content if isinstance(content, bytes) else None
+    return door.send(
+        name,
+        "POST",
+        url.netloc.decode("ascii", "replace"),
+        path,
+        content if isinstance(content, bytes) else None,
+    )
 
 
 def _answered(attempt: Attempt, response: Any) -> None:
@@ -86,24 +88,23 @@ def _answered(attempt: Attempt, response: Any) -> None:
             response._content = without_usage(content)
         return
     attempt.stream()
-    response.__class__ = _watched(response.__class__)
+    look_at(response, _Watched)
     response._atm_attempt, response._atm_hiding = attempt, hiding
-    weakref.finalize(response, attempt.end)  # dropped without being closed
+    # dropped without being closed; not the response itself: there may be a copy that is read
+    weakref.finalize(response.stream, attempt.end)
 
 
-_watched_kinds: dict[type, type] = {}
-
-
-def _watched(kind: type) -> type:
-    """The same class, whose bytes are seen as they pass: byte for byte, when they come."""
-    watched = _watched_kinds.get(kind)
-    if watched is None:
-        watched = _watched_kinds[kind] = type(kind.__name__, (_Watched, kind), {})
-    return watched
+def watch_copy(copy: Any) -> None:
+    """Look at what another class was given of a response that is looked at."""
+    if "_atm_attempt" in copy.__dict__:
+        look_at(copy, _Watched)
 
 
 class _Watched:
-    """A response whose body is looked at while it is read; everything reads through these."""
+    """A response whose body is looked at while it is read: byte for byte, when it comes.
+
+    Everything reads through these.
+    """
 
     _atm_attempt: Attempt
     #: Whether what tells the usage is kept from who reads: it was asked for in the client's name.

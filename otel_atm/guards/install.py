@@ -12,7 +12,16 @@ from typing import Any, Final
 
 import wrapt
 
-from otel_atm.guards import aiohttp_net, botocore_net, clients, httpx_net, litellm_unwrap
+from otel_atm.guards import (
+    aiohttp_net,
+    botocore_net,
+    clients,
+    dspy_unwrap,
+    httpx_net,
+    litellm_unwrap,
+    lm15_net,
+    mistral_copies,
+)
 from otel_atm.guards.door import Door
 from otel_atm.trouble import logger
 
@@ -33,6 +42,9 @@ _SEAMS: Final[dict[str, Callable[[ModuleType], Sequence[_Seam]]]] = {
     "aiohttp": lambda module: aiohttp_net.guard(module, current),
     "botocore.client": lambda module: botocore_net.guard(module, current),
     "litellm": lambda module: litellm_unwrap.guard(module, current),
+    dspy_unwrap.MODULE: lambda module: dspy_unwrap.guard(module, current),
+    mistral_copies.MODULE: lambda module: mistral_copies.guard(module, current),
+    **{name: partial(lm15_net.guard, door=current) for name in lm15_net.MODULES},
     **{
         f"{package}._base_client": partial(clients.guard, base_error=error, door=current)
         for package, error in clients.PACKAGES.items()

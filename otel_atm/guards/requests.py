@@ -6,9 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from otel_atm.guards.endpoints import Endpoint, find_endpoint, model_in
-from otel_atm.guards.fields import FIELDS, MOST_TOKENS, NAMES, at, first_count
+from otel_atm.guards.fields import MOST_TOKENS, NAMES, Fields, at, first_count
 from otel_atm.guards.hosts import EVERYBODYS, Hosts
+from otel_atm.guards.places import Place, Places
 from otel_atm.guards.shape import Shape
 from otel_atm.guards.skim import Skimmer
 from otel_atm.guards.text import media_in_unparsed, reading, written
@@ -75,93 +75,109 @@ def recognise(
         body: as it is sent, not compressed. None: not known, e.g. a stream.
         hosts: whom one knows.
     """
-    if method != "POST":
-        return None
-    endpoint = find_endpoint(path)
-    if endpoint is None:
-        return None
-    provider = hosts.provider(host)
-    if provider is None and not endpoint.anywhere:
-        return None
-    fields, read = _read(endpoint.shape, body or b"")
-    model = _model(endpoint.shape, path, fields)
+    place = Places(hosts).find(host, path) if method == "POST" else None
+    return None if place is None else asked_at(place, host, body)
+
+
+def asked_at(place: Place, host: str, body: bytes | None) -> Request | None:
+    """What a body asks at a place; None: it does not look like a call, at a host nobody knows.
+
+    Args:
+        place: of its host and path.
+        host: as of `Request`.
+        body: as of `recognise`.
+    """
+    if not body:
+        return _read_whole(place, host, b"")
+    found = place.forms.find(body)
+    if found is not None:
+        alike, size = found
+        read, made = tokens_in(size), alike.estimate[1]
+        return _new(Request, (*alike[:7], (read, made, 0, 0, 0), alike[8]))
+    request = _read_whole(place, host, body)
+    if request is not None:
+        place.forms.learn(body, request)
+    return request
+
+
+def _read_whole(place: Place, host: str, body: bytes) -> Request | None:
+    """The same, from all of its fields."""
+    endpoint, provider, model, where, besides, stream, _ = place
+    fields, read = _read(where, besides, body)
+    shape, named = endpoint.shape, fields.get("model")
+    # Gemini's path counts: its bodies need no model, and have a resource name if they do.
+    if type(named) is str and 0 < len(named) <= _MOST_NAME and shape not in _NAMED_IN_PATH:
+        model = named
     if provider is None:
-        if not model or not any(name in fields for name in FIELDS[endpoint.shape].texts):
+        if not model or fields.keys().isdisjoint(where.texts):
             return None
         provider = endpoint.provider
-    stream = _streams(endpoint, fields)
-    most = _most_output(endpoint.shape, fields)
-    return Request(
-        provider,
-        host,
-        model,
-        endpoint.operation,
-        endpoint.shape,
-        stream,
-        most,
-        (read, most or 0, 0, 0, 0),
-        not stream
-        or endpoint.shape not in _ASKS_ON_REQUEST
-        or provider in _TELLERS
-        or at(fields, _INCLUDE_USAGE) is True,
+    most = first_count(fields, where.most) if where.speaks else 0
+    tells = True
+    if not besides.isdisjoint(fields):
+        asked = fields.get("stream")
+        if asked is not None and endpoint.streams is None:
+            stream = asked is True
+        most = most and _times(where, shape, fields, most)
+    if stream:
+        tells = _tells_usage(shape, provider, fields)
+    return _new(
+        Request,
+        (
+            provider,
+            host,
+            model,
+            endpoint.operation,
+            shape,
+            stream,
+            most,
+            (read, most or 0, 0, 0, 0),
+            tells,
+        ),
     )
 
 
-def _model(shape: Shape, path: str, fields: dict[str, Any]) -> str | None:
-    """Gemini's path counts: its bodies need no model, and have a resource name if they do."""
-    named = fields.get("model")
-    if isinstance(named, str) and 0 < len(named) <= _MOST_NAME and shape not in _NAMED_IN_PATH:
-        return named
-    return model_in(path)
+#: A named tuple's own constructor is a function in Python.
+_new: Final = tuple.__new__
 
 
-def read_body(body: bytes | None) -> dict[str, Any]:
-    """The fields of a JSON object, empty if it is none; of a large one, those of `NAMES`."""
-    if not body:
-        return {}
-    if len(body) > MOST_PARSED:
-        return _SKIMMER.both(body, WINDOW)
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
-def _read(shape: Shape, body: bytes) -> tuple[dict[str, Any], int]:
+def _read(where: Fields, besides: frozenset[str], body: bytes) -> tuple[dict[str, Any], int]:
     """Fields of a body, and about how many tokens it gives the model to read."""
-    length = len(body)
-    fields = read_body(body)
+    length, fields = len(body), read_body(body)
     if length > MOST_PARSED:
         size, media = media_in_unparsed(body)
         return fields, tokens_in(length - size, media)
-    where = FIELDS[shape]
     total = media = 0
     for name in where.texts:
         if name in fields:
             size, more = reading(fields[name])
             total += size
             media += more
-    for path in where.schemas:
-        if path[0] in fields:
-            total += written(at(fields, path))
+    if not besides.isdisjoint(fields):
+        total += sum([written(at(fields, path)) for path in where.schemas if path[0] in fields])
     return fields, tokens_in(total, media)
 
 
-def _streams(endpoint: Endpoint, fields: dict[str, Any]) -> bool:
-    if endpoint.streams is not None:
-        return endpoint.streams
-    asked = fields.get("stream")
-    return FIELDS[endpoint.shape].streams if asked is None else asked is True
+def read_body(body: bytes) -> dict[str, Any]:
+    """The fields of a JSON object, empty if it is none; of a large one, those of `NAMES`."""
+    if len(body) > MOST_PARSED:
+        return _SKIMMER.both(body, WINDOW)
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if type(parsed) is dict else {}
 
 
-def _most_output(shape: Shape, fields: dict[str, Any]) -> int | None:
-    where = FIELDS[shape]
-    if not where.speaks:
-        return 0
-    most = first_count(fields, where.most)
-    if most is None:
-        return None
+def _tells_usage(shape: Shape, provider: str, fields: dict[str, Any]) -> bool:
+    """Whether a stream will tell its usage."""
+    return (
+        shape not in _ASKS_ON_REQUEST or provider in _TELLERS or at(fields, _INCLUDE_USAGE) is True
+    )
+
+
+def _times(where: Fields, shape: Shape, fields: dict[str, Any], most: int) -> int:
+    """Output tokens that a request allows at most, over all answers that it asks for."""
     times = first_count(fields, where.times) or 1
     if shape is Shape.COMPLETIONS:
         prompts = fields.get("prompt")

@@ -17,7 +17,7 @@ from otel_atm.tokenizers.estimate import MEDIA_TYPES, utf8
 _BLOB: Final = 512
 _LOOK: Final = 256
 #: Bytes of JSON that may be taken for text as it is.
-_PLAIN: Final = 1 << 14
+PLAIN: Final = 1 << 14
 _BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 _BLOB_IN_JSON: Final = re.compile(
     rb'"(?:data:[\w/+.;=-]{1,80};base64,)?[A-Za-z0-9+/_=-]{%d}' % _BLOB
@@ -40,11 +40,21 @@ def reading(value: Any) -> tuple[int, int]:
         text = orjson.dumps(value)
     except (TypeError, ValueError):
         return _strings(value), 0
-    # without a part that has a type, a picture is base64, and a small one is not worth a search
-    if len(text) <= _PLAIN and b'"type":"' not in text:
+    if len(text) <= PLAIN and no_media(text, 0, len(text)):
         return len(text), 0
     size, media = media_in(value)
     return max(0, len(text) - size), media
+
+
+def no_media(text: bytes, start: int, end: int) -> bool:
+    """Whether compact JSON, there, has no part but text.
+
+    Without another one a picture is base64 in a text, and a small one is not worth a search.
+    """
+    # from the end, since a quote is seldom and is where that search looks first
+    if text.rfind(b'"type"', start, end) < 0:
+        return True
+    return text.count(b'"type"', start, end) == text.count(b'"type":"text"', start, end)
 
 
 def _strings(value: Any) -> int:

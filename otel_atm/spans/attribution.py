@@ -18,12 +18,16 @@ from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Gate, Kind, Plan
 from otel_atm.scope import CALL_KEYS, NOBODY, Scope, current_scope
 from otel_atm.semconv import RESOURCE_SCOPE, SPAN_SCOPE
-from otel_atm.spans.emitters import GEN_AI, Emitter, Recognised, recognise
+from otel_atm.spans.emitters import EMITTERS, GEN_AI, Emitter, Recognised, recognise
 from otel_atm.spans.reading import read_text
 
-# The words in which most spans say what they are, and those that say who pays.
-_KIND, _PROVIDER, _MODEL = GEN_AI.kind, GEN_AI.provider[0], GEN_AI.model[0]
-_PAYS = frozenset(SPAN_SCOPE)
+#: The words in which most spans say what they are.
+KIND, PROVIDER, MODEL = GEN_AI.kind, GEN_AI.provider[0], GEN_AI.model[0]
+#: What a span that starts may tell besides: who pays, or, of a call that is over, its usage.
+TELLING = frozenset(SPAN_SCOPE) | {emitter.input[0] for emitter in EMITTERS}
+#: What a span is: its plan, its convention, how many attributes are set on it, and the resource
+#: that this holds for.
+Known = tuple[Plan, Emitter, int, Resource]
 _MEMO_SIZE = 256  # plans remembered on one scope
 _UNKNOWN_SERVICE = "unknown_service"  # what the SDK says when nobody said anything
 
@@ -58,31 +62,31 @@ class Attribution:
         scope_name: str,
         resource: Resource,
         context: Context | None,
-    ) -> tuple[Plan, Emitter] | None:
-        """The plan for a span that starts like this, and its convention; None if it is no call.
+    ) -> Known | None:
+        """What a span is that starts like this; None if it is no call.
 
         Mostly a span says what it is in the first words of its convention, and nothing but
-        `otel_atm.context` tells who pays: then the answer is remembered on that scope.
+        `otel_atm.context` tells who pays: then the answer is remembered on that scope, under the
+        generation of plans and those words.
         """
-        scope, key = current_scope(), None
-        if _KIND in attributes and resource is self._resource[0] and _PAYS.isdisjoint(attributes):
-            get = attributes.get
-            key = self._gate.generation, attributes[_KIND], get(_PROVIDER), get(_MODEL)
-            try:
-                found: tuple[Plan, Emitter] | None = scope.memo.get(key)
-            except TypeError:
-                found = key = None  # not a text, nor anything that could be one
-            if found is not None:
-                return found
         known = recognise(attributes, scope_name, span.name)
         if known is None:
             return None
-        answer = self.plan_of(known, attributes, resource, context), known.emitter
-        if key is not None and None not in key and not self._baggage_keys:
-            if len(scope.memo) >= _MEMO_SIZE:
-                scope.memo.clear()
-            scope.memo[key] = answer
+        plan = self.plan_of(known, attributes, resource, context)
+        answer = plan, known.emitter, len(plan.span_attributes) + 1, resource
+        if TELLING.isdisjoint(attributes) and not self._baggage_keys:
+            self._remember(attributes, answer)
         return answer
+
+    def _remember(self, attributes: Mapping[str, Any], answer: Known) -> None:
+        words, memo = (
+            [attributes.get(word) for word in (KIND, PROVIDER, MODEL)],
+            current_scope().memo,
+        )
+        if all(isinstance(word, str) for word in words):
+            if len(memo) >= _MEMO_SIZE:
+                memo.clear()
+            memo[self._gate.planner.generation, *words] = answer
 
     def plan_of(
         self,
@@ -108,7 +112,7 @@ class Attribution:
             ConfigurationError: one of these is no text.
         """
         scope = current_scope()
-        key = self._gate.generation, provider, model, operation, "admit"
+        key = self._gate.planner.generation, provider, model, operation, "admit"
         try:
             plan: Plan | None = scope.memo.get(key)
         except TypeError:

@@ -42,11 +42,15 @@ class Emitter:
     cache_write: tuple[str, ...] = sc.USAGE_CACHE_WRITE
     reasoning: tuple[str, ...] = sc.USAGE_REASONING
     cache_apart: bool = False
+    given: str = field(init=False)  # where most spans of a call have what it used
+    made: str = field(init=False)
     rare: frozenset[str] = field(init=False)  # what most spans of a call have none of at their end
 
     def __post_init__(self) -> None:
         rare = self.cache_read + self.cache_write + self.reasoning
         endings = (sc.ERROR_TYPE, sc.GEN_AI_TIME_TO_FIRST_CHUNK)
+        object.__setattr__(self, "given", self.input[0])
+        object.__setattr__(self, "made", self.output[0])
         object.__setattr__(self, "rare", frozenset(rare + endings))
 
 
@@ -159,11 +163,13 @@ FOLLOWED: Final = (
     "com.anthropic.sdk",
     "litellm",
     "logfire",
+    "mistralai_sdk_tracer",
     "openinference.instrumentation.",
     "openlit.instrumentation.",
     "opentelemetry.instrumentation.anthropic",
     "opentelemetry.instrumentation.genai.",
     "opentelemetry.instrumentation.google_genai",
+    "opentelemetry.instrumentation.groq",
     "opentelemetry.instrumentation.langchain",
     "opentelemetry.instrumentation.openai",
     "pydantic-ai",

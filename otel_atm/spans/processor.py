@@ -15,7 +15,7 @@ from opentelemetry.trace import Status, StatusCode, get_current_span
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate import PLAIN, Aggregate, Alert, Call, Gate, Telling, Tokens, compatible
-from otel_atm.scope import NOBODY, Scope
+from otel_atm.scope import NOBODY, Scope, current_scope
 from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
@@ -27,11 +27,11 @@ from otel_atm.semconv import (
     GEN_AI_TIME_TO_FIRST_CHUNK,
 )
 from otel_atm.spans.alert_event import add_event
-from otel_atm.spans.attribution import Attribution
+from otel_atm.spans.attribution import KIND, MODEL, PROVIDER, TELLING, Attribution, Known
 from otel_atm.spans.emitters import KINDS, NAMED, Emitter, is_late, recognise, recognise_sum
 from otel_atm.spans.endings import ending_of, is_partial
 from otel_atm.spans.reading import read_text, read_tokens
-from otel_atm.spans.sdk import best_access
+from otel_atm.spans.sdk import FAST, best_access
 from otel_atm.usage import MOST_TOKENS
 
 _SOURCE: Final = "span"
@@ -39,10 +39,15 @@ _RESPONSE_ID: Final = (GEN_AI_RESPONSE_ID,)
 #: An emitter whose calls guards see, and that tells of one that they did not see, has it from a
 #: cache if it took less than this.
 _CACHED_NS: Final = 50_000_000
+_ERROR: Final = StatusCode.ERROR
 _A_DAY_S: Final = 86_400
 #: The most open spans that are remembered; past it the oldest are forgotten, and their calls are
 #: written off when their time to live is over.
 _MAX_SPANS: Final = 20_000
+
+#: A span to be admitted: what it is, its attributes, the name of its instrumentation scope, trace
+#: id, span id, and what it lies beneath.
+_Started = tuple[Known, Mapping[str, Any], str, int, int, Call | Aggregate | None]
 
 
 class GateProcessor(SpanProcessor):
@@ -61,13 +66,14 @@ class GateProcessor(SpanProcessor):
         self._attribution = Attribution(gate, baggage_keys, own)
         access = best_access()
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
+        self._fast, self._planner = access is FAST, gate.planner
         self._spans: dict[int | None, tuple[Any, Emitter | None]] = gate.spans
         self._refused = gate.refused
         self._unsaid: deque[Alert] = deque(maxlen=16)  # that no span tells of yet
         alert = WeakMethod(self._alert)  # a gate may outlive its processor
         gate.alerts.listen(lambda told: (tell := alert()) and tell(told))
 
-    def on_start(  # noqa: C901 - the hot path: functions of their own would cost more than they do
+    def on_start(  # noqa: C901 - in one piece: each call within costs as much as a quarter of it
         self, span: Span, parent_context: Context | None = None
     ) -> None:
         """Admit an LLM span.
@@ -76,34 +82,38 @@ class GateProcessor(SpanProcessor):
             TokenQuotaExceeded: a budget refuses the call; the span has ended with status ERROR.
         """
         try:
-            attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
-            spans = self._spans
-            found = spans.get(parent_id)
-            above = found[0] if found else self._refused.get(parent_id)
-            if KINDS.isdisjoint(attributes) and not NAMED[scope_name]:
-                if above is not None:  # so that a span below this one still finds what is above
-                    self._remember(span_id, above, None)
-                return
-            known = self._attribution.attribute(
-                span, attributes, scope_name, resource, parent_context
-            )
-            if known is None or known[1].input[0] in attributes:
-                self._note(span_id, above, is_sum=known is None)
-                return
-            if above.__class__ is Aggregate:
+            known, spans = None, self._spans
+            try:  # nearly all are like one before, and lie there as `at_start_fast` reads them
+                own = span._attributes
+                attributes: Mapping[str, Any] = own._dict  # type: ignore[union-attr]
+                if KIND in attributes and self._fast and TELLING.isdisjoint(attributes):
+                    get = attributes.get
+                    words = self._planner.generation, get(KIND), get(PROVIDER), get(MODEL)
+                    known = current_scope().memo.get(words)
+                    context, parent, above = span._context, span._parent, None
+                    trace_id, span_id = context[0], context[1]  # type: ignore[index]
+                    if parent is not None:
+                        found = spans.get(parent[1])
+                        above = found[0] if found else self._refused.get(parent[1])
+                    scope_name = span._instrumentation_scope._name  # type: ignore[union-attr]
+                    room = own.maxlen if own.max_value_len is None else 0  # type: ignore[union-attr]
+            except (AttributeError, TypeError):
+                known = None  # made by hand, or in words that are no texts
+            if known is None or known[3] is not span._resource:
+                found_out = self._recognise(span, parent_context)
+                if found_out is None:
+                    return
+                known, attributes, scope_name, trace_id, span_id, above = found_out
+                room = 0
+            plan, emitter, width, _ = known
+            if above is not None and type(above) is Aggregate:
                 above.note_call()
                 above = None
-            plan, emitter = known
             if self._gate.told.waiting:
                 plan = self._gate.told.give_way(plan)
+            most_output = attributes.get(GEN_AI_REQUEST_MAX_TOKENS)
             call = self._gate.begin(
-                plan,
-                _SOURCE,
-                scope_name,
-                above,
-                trace_id,
-                span_id,
-                attributes.get(GEN_AI_REQUEST_MAX_TOKENS),
+                plan, _SOURCE, scope_name, above, trace_id, span_id, most_output
             )
             if call.refusal is not None:
                 self._refuse(span, call, call.refusal)
@@ -111,7 +121,11 @@ class GateProcessor(SpanProcessor):
                 spans[span_id] = call, emitter
             else:
                 self._remember(span_id, call, emitter)
-            self._write(span, plan.span_attributes, call.id)
+            if room is None or len(attributes) + width <= room:  # as `write_fast`
+                attributes.update(plan.span_attributes)  # type: ignore[attr-defined]
+                attributes[ATM_CALL_ID] = call.id  # type: ignore[index]
+            else:
+                self._write(span, plan.span_attributes, call.id)
             if call.outcome is not PLAIN or self._unsaid:
                 self._say_more(span, call)
         except TokenQuotaExceeded:
@@ -119,10 +133,18 @@ class GateProcessor(SpanProcessor):
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
             self._gate.trouble.note("on_start", error)
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def on_end(self, span: ReadableSpan) -> None:  # noqa: C901 - as `on_start`
         """Settle an LLM span; never raises."""
         try:
-            attributes, span_id, failed, start_ns, end_ns = self._at_end(span)
+            try:  # as `at_end_fast` does
+                attributes: Mapping[str, Any] = span._attributes._dict  # type: ignore[union-attr]
+                span_id = span._context[1]  # type: ignore[index]
+                failed = span._status._status_code is _ERROR
+                start_ns, end_ns, fast = span._start_time, span._end_time, self._fast
+            except (AttributeError, TypeError):
+                fast = False
+            if not fast:
+                attributes, span_id, failed, start_ns, end_ns = self._at_end(span)
             known = self._spans.pop(span_id, None)
             if known is None:
                 if not KINDS.isdisjoint(attributes):
@@ -138,17 +160,19 @@ class GateProcessor(SpanProcessor):
                 return
             if start_ns and end_ns:
                 call.started_ns, call.ended_ns = start_ns, end_ns
-            if failed or call.spans is not None or not emitter.rare.isdisjoint(attributes):
-                self._end(call, emitter, span, attributes, failed)
-                return
-            given, made = attributes.get(emitter.input[0]), attributes.get(emitter.output[0])
+            get = attributes.get
+            given, made = get(emitter.given), get(emitter.made)
             if (
-                given.__class__ is made.__class__ is int
-                and 0 < given < MOST_TOKENS > made >= 0
+                type(given) is type(made) is int
+                and given
+                and 0 <= given | made < MOST_TOKENS  # both of them are
+                and call.spans is None
                 and call.plan.complete
                 and call.started_ns > self._gate.sent_ns  # no guard can have seen it
+                and not failed
+                and emitter.rare.isdisjoint(attributes)
             ):  # as nearly all end: of nothing else there is anything to be read
-                self._gate.settle(call, (given, made, 0, 0, 0))
+                self._gate.settle_plain(call, given, made)
             else:
                 self._end(call, emitter, span, attributes, failed)
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
@@ -184,6 +208,21 @@ class GateProcessor(SpanProcessor):
     def forget_spans(self) -> None:
         """Open spans are somebody else's: in a forked child, the parent's."""
         self._spans.clear()
+
+    def _recognise(self, span: Span, parent_context: Context | None) -> _Started | None:
+        """What a span is that is not like one before; None if it is not admitted."""
+        attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
+        found = self._spans.get(parent_id)
+        above = found[0] if found else self._refused.get(parent_id)
+        if KINDS.isdisjoint(attributes) and not NAMED[scope_name]:
+            if above is not None:  # so that a span below this one still finds what is above
+                self._remember(span_id, above, None)
+            return None
+        known = self._attribution.attribute(span, attributes, scope_name, resource, parent_context)
+        if known is None or known[1].given in attributes:
+            self._note(span_id, above, is_sum=known is None)
+            return None
+        return known, attributes, scope_name, trace_id, span_id, above
 
     def _refuse(self, span: Span, call: Call, refusal: TokenQuotaExceeded) -> NoReturn:
         try:

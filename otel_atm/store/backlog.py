@@ -32,10 +32,13 @@ class Backlog:
 
     Args:
         trouble: counts what fails.
+
+    Attributes:
+        trouble: as given; may be replaced.
     """
 
     def __init__(self, trouble: Trouble) -> None:
-        self._trouble = trouble
+        self.trouble = trouble
         self._keepers: WeakSet[Keeper] = WeakSet()
 
     def join(self, keeper: Keeper) -> None:
@@ -56,5 +59,5 @@ class Backlog:
         try:
             return write()
         except Exception as error:  # noqa: BLE001 - e.g. of a clock that was given to us
-            self._trouble.note("backlog", error)
+            self.trouble.note("backlog", error)
             return otherwise

@@ -1,6 +1,6 @@
 """The drain: takes sealed segments into DuckDB, exactly once, whoever dies where.
 
-Under our lock, so one at a time: open the file; in one transaction write the rows, the minutes and
+Under our lock, so one at a time: open the file; in one transaction write the rows, the roll-ups and
 the names of the segments; close; delete the segments. A crash before the commit leaves the segments
 as they were; a crash after it leaves segments whose names are in the file, which the next drain
 only deletes.
@@ -9,32 +9,35 @@ only deletes.
 from __future__ import annotations
 
 import os
+import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otel_atm.errors import StoreError
-from otel_atm.late import late_import
+from otel_atm.store.ingest import ingest
 from otel_atm.store.lock import let_go, locked, open_locked
+from otel_atm.store.opening import opened
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.points import has_points, take_points
 from otel_atm.store.spool import SUFFIX
 from otel_atm.trouble import logger
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCHEMA_VERSION: Final = 1
+#: The most of one transaction: bytes of segments, which bound its memory to some eight times that,
+#: and segments, of which each is an open file.
+_BATCH_BYTES: Final = 32 << 20
+_BATCH_SEGMENTS: Final = 250
 
-#: The most segments in one transaction: each is an open file.
-_BATCH: Final = 100
+#: Between two transactions the lock is free for so long that those who wait for it get it.
+_PAUSE_S: Final = 0.02
 
 #: Of a segment that could not be read: nothing of it is in the DuckDB file, and nobody deletes it.
 BAD_SUFFIX: Final = ".bad"
-
-#: DuckDB must not reach for extensions that a query names: nothing here talks to a network.
-OFFLINE: Final = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
 
 def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
@@ -54,16 +57,27 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
     if not has_segments(paths):
         return 0
     rows = 0
-    with locked(paths.lock, timeout_s=timeout_s):
-        while True:
-            with _sealed(paths.spool) as segments:
-                if segments:
-                    with _opened(paths.database) as connection:
-                        rows += _ingest_or_set_aside(connection, segments)
-                    for segment in segments:
-                        segment.unlink(missing_ok=True)
-            if len(segments) < _BATCH:
-                return rows
+    while True:
+        with locked(paths.lock, timeout_s=timeout_s):
+            take_points(paths.spool, partial(opened, paths.database))
+            taken, more = _drain_some(paths)
+        rows += taken
+        if not more:
+            return rows
+        time.sleep(_PAUSE_S)
+
+
+def _drain_some(paths: StorePaths) -> tuple[int, bool]:
+    """One transaction: its rows, and whether there may be more to take in."""
+    with _sealed(paths.spool) as (segments, more):
+        if not segments:
+            return 0, more
+        with opened(paths.database) as connection:
+            present = [segment.name for segment in _segments(paths.spool)]
+            rows = _ingest_or_set_aside(connection, segments, present)
+        for segment in segments:
+            segment.unlink(missing_ok=True)
+    return rows, more
 
 
 def create(paths: StorePaths) -> None:
@@ -73,18 +87,30 @@ def create(paths: StorePaths) -> None:
         StoreError: the file cannot be used.
         OSError: the folder cannot be used.
     """
-    with locked(paths.lock), _opened(paths.database):
+    with locked(paths.lock), opened(paths.database):
         pass
 
 
 def has_segments(paths: StorePaths) -> bool:
-    """Whether any segment waits, sealed or not."""
-    return any(True for _ in _segments(paths.spool))
+    """Whether any segment waits, sealed or not, or any points of metrics."""
+    return any(True for _ in _segments(paths.spool)) or has_points(paths.spool)
+
+
+def waiting(paths: StorePaths) -> list[Path]:
+    """All segments, sealed or not."""
+    return list(_segments(paths.spool))
 
 
 def spooled_bytes(paths: StorePaths) -> int:
     """The size of all segments."""
-    return sum(segment.stat().st_size for segment in _segments(paths.spool))
+    return sum(_size(segment) for segment in _segments(paths.spool))
+
+
+def _size(segment: Path) -> int:
+    try:
+        return segment.stat().st_size
+    except FileNotFoundError:
+        return 0  # drained while we looked
 
 
 def _segments(folder: Path) -> Iterator[Path]:
@@ -92,13 +118,15 @@ def _segments(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _sealed(folder: Path) -> Iterator[list[Path]]:
-    """Sealed segments that hold something, at most `_BATCH`; locked while they are taken in."""
+def _sealed(folder: Path) -> Iterator[tuple[list[Path], bool]]:
+    """Sealed segments that hold something, locked while they are taken in; are there more?"""
     descriptors: list[int] = []
     sealed: list[Path] = []
+    most, size, more = _most_segments(), 0, False
     try:
         for segment in sorted(_segments(folder)):
-            if len(sealed) == _BATCH:
+            if len(sealed) == most or size >= _BATCH_BYTES:
+                more = True
                 break
             try:
                 descriptor = open_locked(segment, os.O_RDWR)
@@ -106,16 +134,22 @@ def _sealed(folder: Path) -> Iterator[list[Path]]:
                 continue  # its process ended it, since nothing was in it
             if descriptor is None:
                 continue  # its process is writing it
-            if _cut_torn_tail(descriptor):
+            if end := _cut_torn_tail(descriptor):
                 descriptors.append(descriptor)
                 sealed.append(segment)
+                size += end
             else:
                 segment.unlink()
                 let_go(descriptor)
-        yield sealed
+        yield sealed, more
     finally:
         for descriptor in descriptors:
             let_go(descriptor)
+
+
+def _most_segments() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_BATCH_SEGMENTS, files // 4) if files > 0 else _BATCH_SEGMENTS
 
 
 def _cut_torn_tail(descriptor: int) -> int:
@@ -133,85 +167,19 @@ def _cut_torn_tail(descriptor: int) -> int:
     return end
 
 
-@contextmanager
-def _opened(database: Path) -> Iterator[DuckDBPyConnection]:
-    with late_import():
-        import duckdb  # 0.3 s, and only a process that drains or reads needs it
-
-    try:
-        connection = duckdb.connect(database, config=dict(OFFLINE))
-    except duckdb.Error as error:
-        raise StoreError(f"{database} cannot be opened: {error}") from error
-    try:
-        _ensure_schema(connection, database)
-        yield connection
-    finally:
-        connection.close()
-
-
-def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
-    tables = {
-        name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()
-    }
-    if "usage_events" in tables and "atm_schema" not in tables:
-        raise StoreError(
-            f"{database} has a table usage_events that is not otel-atm's: give it another file"
-        )
-    connection.begin()
-    for statement in _statements("schema.sql"):
-        connection.execute(statement)
-    found = connection.execute("select max(version) from atm_schema").fetchone()
-    version = found[0] if found else None
-    if version is None:
-        connection.execute("insert into atm_schema values (?)", [SCHEMA_VERSION])
-    connection.commit()
-    if version is not None and version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{database} was written by a newer otel-atm (schema {version}; this one knows "
-            f"{SCHEMA_VERSION}): update otel-atm, or give it another file"
-        )
-
-
-def _ingest_or_set_aside(connection: DuckDBPyConnection, segments: list[Path]) -> int:
+def _ingest_or_set_aside(
+    connection: DuckDBPyConnection, segments: list[Path], present: list[str]
+) -> int:
     """Ingest; a segment that cannot be read (a failing disk) must not hold up all the others."""
     import duckdb
 
     try:
-        return _ingest(connection, segments)
+        return ingest(connection, segments, present)
     except (duckdb.DataError, duckdb.InvalidInputException) as error:
         connection.rollback()
         if len(segments) > 1:
-            return sum(_ingest_or_set_aside(connection, [segment]) for segment in segments)
+            return sum(_ingest_or_set_aside(connection, [segment], present) for segment in segments)
         aside = segments[0].with_suffix(BAD_SUFFIX)
         segments[0].rename(aside)
         logger.error("otel-atm: %s cannot be read (%s); kept aside", aside, type(error).__name__)
         return 0
-
-
-def _ingest(connection: DuckDBPyConnection, segments: list[Path]) -> int:
-    # A name is kept as long as its file is there, whichever batch it comes in: see docs, "Models".
-    present = [segment.name for segment in _segments(segments[0].parent)]
-    connection.begin()
-    connection.execute("delete from drained_segments where not list_contains(?, name)", [present])
-    done = {name for (name,) in connection.execute("from drained_segments").fetchall()}
-    fresh = [segment for segment in segments if segment.name not in done]
-    rows = 0
-    if fresh:
-        connection.execute(
-            "set variable segments = ?::varchar[]", [[str(segment) for segment in fresh]]
-        )
-        for statement in _statements("ingest.sql"):
-            connection.execute(statement)
-        counted = connection.execute("select count(*) from incoming").fetchone()
-        rows = counted[0] if counted else 0
-        connection.execute(
-            "insert into drained_segments select unnest(?::varchar[])",
-            [[segment.name for segment in fresh]],
-        )
-    connection.commit()
-    return rows
-
-
-def _statements(name: str) -> list[str]:
-    text = resources.files("otel_atm.store").joinpath(name).read_text("utf-8")
-    return [statement for part in text.split(";\n") if (statement := part.strip())]

@@ -4,6 +4,8 @@ DuckDB 2.0.0 reads a file's root pointers before it takes its own lock and never
 a process that opens the file while another closes it can overwrite what was committed. `flock` on a
 file beside it, taken before opening and kept until after closing, prevents that between processes
 and between threads.
+
+A fork waits for those who hold it: see `otel_atm.store.forks`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from otel_atm.errors import StoreError
+from otel_atm.store.filesystem import check_locks
+from otel_atm.store.forks import check_forked, using_duckdb
 
 _POLL_S: Final = 0.01
 
@@ -31,16 +35,25 @@ def locked(path: Path, *, shared: bool = False, timeout_s: float | None = None) 
         timeout_s: seconds to wait at most; None: as long as it takes.
 
     Raises:
-        StoreError: the lock was not free in time.
+        StoreError: the lock was not free in time, or locks do not hold in its folder, or
+            this process was forked in the midst of DuckDB.
         OSError: the file cannot be made or opened.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    _held.add(descriptor)
-    try:
-        _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, path, timeout_s)
-        yield
-    finally:
-        let_go(descriptor)
+    check_forked()
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _held.add(descriptor)
+        try:
+            _acquire(descriptor, kind, path, timeout_s, deadline)
+            if _is_at(path, descriptor):  # else it was deleted, and others lock another file
+                check_locks(path)
+                with using_duckdb():
+                    yield
+                return
+        finally:
+            let_go(descriptor)
 
 
 def open_locked(path: Path, flags: int) -> int | None:
@@ -80,11 +93,12 @@ def _close_inherited() -> None:
 os.register_at_fork(after_in_child=_close_inherited)
 
 
-def _acquire(descriptor: int, kind: int, path: Path, timeout_s: float | None) -> None:
-    if timeout_s is None:
+def _acquire(
+    descriptor: int, kind: int, path: Path, timeout_s: float | None, deadline: float | None
+) -> None:
+    if deadline is None:
         fcntl.flock(descriptor, kind)
         return
-    deadline = time.monotonic() + timeout_s
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -94,3 +108,10 @@ def _acquire(descriptor: int, kind: int, path: Path, timeout_s: float | None) ->
             time.sleep(_POLL_S)
         else:
             return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

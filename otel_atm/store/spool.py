@@ -31,13 +31,15 @@ from weakref import WeakSet
 
 import orjson
 
+from otel_atm.errors import StoreError
 from otel_atm.gate import PLAIN, Call, Outcome, Plan
 from otel_atm.store.backlog import Backlog
+from otel_atm.store.bound import DEFAULT_MAX_BYTES, Bound
+from otel_atm.store.filesystem import check_locks
 from otel_atm.store.lock import let_go, open_locked
 from otel_atm.trouble import Trouble
 
 SUFFIX: Final = ".segment"
-_SEGMENT_BYTES: Final = 16 << 20
 _64_BITS: Final = (1 << 64) - 1
 
 # Looked up once: this is the hot path.
@@ -64,21 +66,37 @@ class _Segment:
 
     Attributes:
         heads: what rows have in common → the number of the head that says it.
+        lost: rows, when it has ended.
         numbers: for further heads.
+        room: in bytes, until it is full.
         size: in bytes.
     """
 
-    __slots__ = ("descriptor", "heads", "numbers", "path", "size")
+    __slots__ = ("descriptor", "heads", "lost", "numbers", "path", "room", "size")
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path, self.descriptor, self.size = path, descriptor, 0
+    def __init__(self, path: Path, descriptor: int, room: int) -> None:
+        self.path, self.descriptor, self.room, self.size = path, descriptor, room, 0
         self.heads: dict[_HeadKey, int] = {}
-        self.numbers = count()
+        self.numbers, self.lost = count(), 0
 
     def end(self) -> None:
-        if not self.size:
-            self.path.unlink(missing_ok=True)  # a full disk must not fill up with empty files
-        let_go(self.descriptor)
+        """Let others take it in; an OSError if somebody has deleted it and it cannot be saved."""
+        try:
+            if not self.size:
+                self.path.unlink(missing_ok=True)  # a full disk must not fill up with empty files
+            elif not os.fstat(self.descriptor).st_nlink:
+                self._save()
+        finally:
+            let_go(self.descriptor)
+
+    def _save(self) -> None:
+        """Somebody has deleted the file, perhaps with its folder; its rows are ours still."""
+        content = os.pread(self.descriptor, self.size, 0)
+        try:
+            _write_segment(self.path.parent, content)
+        except OSError:
+            self.lost = content.count(b"\n") - len(self.heads)
+            raise
 
 
 class Spool:
@@ -91,16 +109,22 @@ class Spool:
         folder: of all segments; made, for the owner alone, when the first event comes.
         trouble: counts the events that could not be written.
         on_open: called when a segment is begun, under no lock.
+        max_bytes: of what may wait in `folder`, of all processes; somebody has to `measure` it.
 
     Attributes:
         backlog: of events that somebody keeps back; they are written before others read.
     """
 
     def __init__(
-        self, folder: Path, trouble: Trouble, on_open: Callable[[], None] | None = None
+        self,
+        folder: Path,
+        trouble: Trouble,
+        on_open: Callable[[], None] | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self.folder, self.backlog = folder, Backlog(trouble)
         self._trouble, self._on_open = trouble, on_open
+        self._bound = Bound(folder, max_bytes, trouble)
         self._lock = threading.RLock()
         self._segment: _Segment | None = None
         self._begun = False
@@ -113,35 +137,51 @@ class Spool:
         key: _HeadKey = call.plan
         if call.outcome is not PLAIN or call.source != _MOSTLY:
             key = call.plan, call.outcome, call.source
+            if self._bound.nearly and self._bound.drops(call):
+                return
+        lock, failed = self._lock, None
+        lock.acquire()  # `with` takes twice as long
         try:
-            self._lock.acquire()  # `with` takes twice as long
-            try:
-                segment = self._segment
-                if segment is None or (number := segment.heads.get(key)) is None:
-                    self._append_head(key, call)
-                    return
+            segment = self._segment
+            if segment is not None and (number := segment.heads.get(key)) is not None:
                 row = _row(number, call)
-                if segment is not self._segment:  # the garbage collector had a call end in here
-                    self._append_head(key, call)
+                if segment is self._segment:  # else the garbage collector had a call end in here
+                    written = os.write(segment.descriptor, row)
+                    size = segment.size = segment.size + written
+                    if size > segment.room or written < len(row):
+                        self._turn(len(row) - written)
                     return
-                written = os.write(segment.descriptor, row)
-                size = segment.size = segment.size + written
-                if size > _SEGMENT_BYTES or written < len(row):
-                    self._turn(len(row) - written)
-            finally:
-                self._lock.release()
         except OSError as error:
-            self.seal()  # whatever came of the line, the next segment starts with its own heads
-            kept = self.on_failure is not None and self.on_failure(call)
-            self._trouble.note("spool_write", error, dropped=0 if kept else call.outcome.calls)
+            failed = error
+        finally:
+            lock.release()
+        if failed is None:
+            self._append_slowly(key, call)
+        else:
+            self._lose(call, failed)
+
+    def _append_slowly(self, key: _HeadKey, call: Call) -> None:
+        """Write the first row of its kind in a segment, or the first of a segment."""
+        try:
+            with self._lock:
+                self._append_head(key, call)
+        except (OSError, StoreError) as error:
+            self._lose(call, error)
         finally:
             if self._begun:
                 self._begun = False
                 if self._on_open is not None:
                     self._on_open()
 
+    def _lose(self, call: Call, error: Exception) -> None:
+        self.seal()  # whatever came of the line, the next segment starts with its own heads
+        kept = self.on_failure is not None and self.on_failure(call)
+        self._trouble.note("spool_write", error, dropped=0 if kept else call.outcome.calls)
+
     def _append_head(self, key: _HeadKey, call: Call) -> None:
         """Write what a call's row has in common with others, and the row, with one write."""
+        if self._bound.full and self._bound.drops(call):
+            return
         while True:
             segment = self._segment or self._begin()
             number = segment.heads.get(key)
@@ -153,7 +193,7 @@ class Spool:
                 break  # nobody ended it meanwhile
         written = os.write(segment.descriptor, row)
         segment.size += written
-        if written < len(row) or segment.size > _SEGMENT_BYTES:
+        if written < len(row) or segment.size > segment.room:
             self._turn(len(row) - written)
         else:
             segment.heads[key] = fresh
@@ -163,35 +203,81 @@ class Spool:
         with self._lock:
             segment, self._segment = self._segment, None
             if segment is not None:
-                segment.end()
+                self._end(segment)
             return segment is not None
+
+    def measure(self, spooled_bytes: int) -> None:
+        """Take note of what waits in the folder now, of all processes."""
+        self._bound.measure(spooled_bytes)
+        if self._bound.full:
+            self.seal()  # a new segment is begun when there is room
+
+    def report_to(self, trouble: Trouble) -> None:
+        """Count from now on with others what could not be written."""
+        self._trouble = self._bound.trouble = self.backlog.trouble = trouble
+
+    def _end(self, segment: _Segment) -> None:
+        try:
+            segment.end()
+        except OSError as error:
+            self._trouble.note("spool_deleted", error, dropped=segment.lost)
 
     def after_fork(self) -> None:
         """In a forked child: the segment is the parent's, and closed here already."""
         self._lock = threading.RLock()
         self._segment, self._begun = None, False
+        self._bound.measure(0)  # a thread of the child's has to tell
 
     def _begin(self) -> _Segment:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
-            path = self.folder / f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
-            descriptor = open_locked(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+            path = _new_path(self.folder)
+            descriptor = open_locked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
             if descriptor is None:
                 continue  # a drain saw the new file before we locked it
-            segment = _Segment(path, descriptor)
+            segment = _Segment(path, descriptor, self._bound.segment_bytes)
             if self._segment is not None:  # begun by what the garbage collector closed
                 segment.end()
                 return self._segment
-            if os.fstat(descriptor).st_nlink:
+            if self._is_usable(segment):
                 self._segment, self._begun = segment, True
                 return segment
             segment.end()  # a drain had it, and deleted it
+
+    def _is_usable(self, segment: _Segment) -> bool:
+        if not os.fstat(segment.descriptor).st_nlink:
+            return False
+        try:
+            check_locks(segment.path)
+        except BaseException:
+            segment.end()
+            raise
+        return True
 
     def _turn(self, missing: int) -> None:
         """Go on in another segment; `missing` bytes of the last line could not be written."""
         self.seal()
         if missing:  # the line stays cut off: readers know it by its end
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _new_path(folder: Path) -> Path:
+    return folder / f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
+
+
+def _write_segment(folder: Path, content: bytes) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    while (descriptor := open_locked(path := _new_path(folder), flags)) is None:
+        continue  # a drain saw the new file before we locked it
+    try:
+        while content:
+            content = content[os.write(descriptor, content) :]
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        let_go(descriptor)
 
 
 def _row(number: int, call: Call) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
-from benchmarks import guards, leases, ledger, processor
+from benchmarks import guards, leases, ledger, processor, store
 
 pytestmark = pytest.mark.ratio
 
@@ -79,3 +80,14 @@ def test_and_that_of_guards(guarded: dict[str, float], name: str) -> None:
 def test_a_user_takes_no_more_memory_than_it_should() -> None:
     # Fewer users than `make bench` has: what is bounded, as plans are, weighs more with them.
     assert ledger.bytes_per_user(200_000) <= 2 * ledger.MOST_BYTES
+
+
+def test_a_drain_keeps_up_with_arrow(tmp_path: Path) -> None:
+    least = {name: store.SO_FAR[name] for name in ("drain, events only", "drain with roll-ups")}
+
+    def measure() -> dict[str, float]:
+        slower = store.drained(tmp_path, rows=100_000, rounds=2)
+        return {name: 1 / slower[name] for name in least}
+
+    found = best(measure, {name: 1 / ratio for name, ratio in least.items()})
+    assert all(found[name] <= 2 / ratio for name, ratio in least.items()), found

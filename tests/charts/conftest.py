@@ -37,14 +37,19 @@ from (values {ROWS}) as given(
     duration_us, ttft_us
 )
 """
-ROLL_UP = """
-insert into usage_1m_changes by name
+ROLL_UP = "".join(
+    f"""
+insert into usage_{view}_parts by name
 select
-    date_trunc('minute', ts) as bucket, team, user_id, model, status, decision,
-    calls, attempts, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-    reasoning_tokens, total_tokens, cost_usd
-from usage_events
+    date_trunc('{unit}', ts) as bucket, team, user_id, model, status, decision,
+    sum(calls) as calls, sum(attempts) as attempts, sum(input_tokens) as input_tokens,
+    sum(output_tokens) as output_tokens, sum(cache_read_tokens) as cache_read_tokens,
+    sum(cache_write_tokens) as cache_write_tokens, sum(reasoning_tokens) as reasoning_tokens,
+    sum(total_tokens) as total_tokens, sum(cost_usd) as cost_usd
+from usage_events group by all;
 """
+    for view, unit in (("1m", "minute"), ("1h", "hour"))
+)
 
 
 def make_file(path: Path, *more: str) -> Path:

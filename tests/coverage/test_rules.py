@@ -48,7 +48,7 @@ def states(versions: Mapping[str, str], name: str, **more: Any) -> tuple[str, st
         ({"openai": "3.1", OPEN_INFERENCE: "1"}, "openai", ("enforced", "metered")),
         ({"openai": "3.1", OPEN_INFERENCE: "1"}, OPEN_INFERENCE, ("enforced", "metered")),
         ({"openai": "3.1", GENAI: "1", OPEN_INFERENCE: "1"}, "openai", ("enforced", "metered")),
-        ({"openai": "3.1", TRACELOOP: "0.62"}, "openai", ("enforced", "metered")),
+        ({"openai": "3.1", TRACELOOP: "0.62"}, "openai", ("enforced", "unseen")),
         ({"openai": "0.28"}, "openai", ("unseen", "unseen")),
         ({"openai": "?"}, "openai", ("enforced", "unseen")),
         ({"google-cloud-aiplatform": "1"}, "google-cloud-aiplatform", ("unseen", "unseen")),
@@ -117,8 +117,12 @@ def test_an_instrumentation_of_a_framework_is_seen_to_by_guards() -> None:
 
 def test_a_version_that_was_not_tested_is_said() -> None:
     assert found(scene({"openai": "3.9"}))["openai"].why.endswith("with httpx2")
-    assert found(scene({"openai": "9.0"}))["openai"].why.endswith("; tested with 3, not with 9")
-    assert found(scene({"groq": "1.7"}))["groq"].why.endswith("; not tested with this client")
+    assert found(scene({"openai": "9.0"}))["openai"].why.endswith(
+        "; tested with 2 and 3, not with 9"
+    )
+    assert found(scene({"perplexityai": "1.7"}))["perplexityai"].why.endswith(
+        "; not tested with this client"
+    )
 
 
 def test_what_to_do_where_no_guard_helps_is_another_client_or_admit() -> None:

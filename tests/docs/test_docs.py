@@ -133,7 +133,7 @@ def test_every_public_name_is_on_the_page_of_the_api() -> None:
 
 def test_every_column_is_on_the_page_of_events_in_its_order_and_type() -> None:
     text = reference("events.md")
-    for relation in ("usage_events", "usage_1m"):
+    for relation in ("usage_events", "usage_1m", "usage_1h"):
         columns = _columns(relation)
         part = section(text, f"`{relation}`").partition("\n### ")[0]
         assert row_problems(columns, part) == []

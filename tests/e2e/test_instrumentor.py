@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from otel_atm.ledger import MemoryLedger
 from otel_atm.testing import ManualClock, ProviderServer
 from otel_atm.variables import keywords
 from tests.conftest import CHAT
-
-ROOT = Path(atm.__file__).parents[1]
+from tests.installed import ROOT, install_entry_points
 
 
 @pytest.fixture
@@ -146,9 +144,20 @@ class TestVariables:
     def test_nothing_is_kept_if_they_say_so(self) -> None:
         assert keywords({"ATM_DB": "none"}) == {"store": None}
 
+    def test_what_is_old_is_deleted_if_they_say_so(self, tmp_path: Path) -> None:
+        path = tmp_path / "tokens.duckdb"
+        store = keywords({"ATM_DB": str(path), "ATM_KEEP_EVENTS": "90 days"})["store"]
+        assert isinstance(store, atm.Store)
+        assert (store.paths.database, keywords({"ATM_KEEP_EVENTS": ""})) == (path, {})
+
+    def test_where_nothing_is_kept_nothing_is_deleted(self) -> None:
+        assert keywords({"ATM_DB": "none", "ATM_KEEP_ROLLUPS": "1y"}) == {"store": None}
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [
+            ("ATM_KEEP_EVENTS", "90"),
+            ("ATM_KEEP_ROLLUPS", "soon"),
             ("ATM_GUARDS", "maybe"),
             ("ATM_DEFAULT_HOLD", "much"),
             ("ATM_GATEWAYS", "llm.acme.dev"),
@@ -182,7 +191,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def instrumented(tmp_path: Path) -> Run:
     """Runs a program under ``opentelemetry-instrument``, in a folder of its own."""
-    _install_entry_points(tmp_path / "site" / "otel_atm-0.dist-info")
+    install_entry_points(tmp_path / "site" / "otel_atm-0.dist-info")
     path = [str(tmp_path / "site"), str(ROOT), *sys.path[1:]]
 
     def run(url: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -207,19 +216,6 @@ def instrumented(tmp_path: Path) -> Run:
         )
 
     return run
-
-
-def _install_entry_points(place: Path) -> None:
-    """As an installation of this project has them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    place.mkdir(parents=True)
-    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: otel-atm\nVersion: 0\n", "utf-8")
-    lines = [
-        line
-        for group, entries in project["entry-points"].items()
-        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
-    ]
-    (place / "entry_points.txt").write_text("\n".join(lines), "utf-8")
 
 
 class TestTheCommand:

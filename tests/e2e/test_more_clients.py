@@ -386,6 +386,32 @@ class TestGoogle:
 
 
 class TestMistral:
+    def test_a_stream_is_seen_though_its_spans_make_a_copy_of_it(
+        self, blank: Program, server: ProviderServer
+    ) -> None:
+        from mistralai.extra.observability.telemetry import configure_telemetry
+
+        blank.meter(PLENTY, guards=True, joined=False)
+        ways = WAYS["mistral"]["stream"]
+
+        async def main() -> None:
+            async with Mistral(api_key="k", server_url=server.mistral_url) as client:
+                configure_telemetry(client, blank.provider)
+                await ways.acall(client, "two")
+
+        with Mistral(api_key="k", server_url=server.mistral_url) as client:
+            configure_telemetry(client, blank.provider)
+            ways.call(client, "one")
+            run(main())
+            answer = client.chat.stream(model=MISTRAL, messages=said("three"))
+            with answer as events:
+                next(iter(events))
+        *whole, left = blank.rows()
+        assert [tokens(row) for row in whole] == [told(line) for line in server.reported[:2]]
+        assert [row["status"] for row in whole] == ["ok", "ok"]
+        assert (left["status"], left["estimated"]) == ("cancelled", True)
+        assert blank.spans
+
     def test_a_refusal_is_not_retried_by_a_client_that_retries_lost_connections(
         self, blank: Program, server: ProviderServer
     ) -> None:

@@ -452,7 +452,7 @@ class TestLostCalls:
     def test_are_the_oldest_where_too_many_are_open(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Gate, "MAX_OPEN", 10)
+        monkeypatch.setattr("otel_atm.gate.gate._MAX_OPEN", 10)
         for number in range(30):
             bench.begin(user=f"user{number}")
         lost = [row.user_id for row in bench.rows]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from otel_atm.errors import ConfigurationError
 from otel_atm.guards import Hosts, Request, Shape, recognise
 from otel_atm.guards.endpoints import ENDPOINTS
+from otel_atm.guards.hosts import read_gateways
 from otel_atm.guards.requests import MOST_PARSED
 from otel_atm.tokenizers.estimate import MEDIA_TOKENS
 
@@ -213,11 +215,23 @@ def test_whom_the_user_names_is_known_even_where_the_body_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "gateways", [{"": "x"}, {"https://a.dev": "x"}, {"a b": "x"}, {"a.dev": ""}, {"é.dev": "x"}]
+    "gateways",
+    [
+        {"": "x"},
+        {"https://a.dev": "x"},
+        {"a b": "x"},
+        {"a.dev": ""},
+        {"é.dev": "x"},
+        {"*": "openai"},
+        {"*.": "openai"},
+        {"*.*": "openai"},
+        {"llm.*": "openai"},
+    ],
 )
 def test_a_gateway_that_cannot_be_one_is_refused(gateways: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="gateways"):
-        Hosts(gateways)
+    for read in (Hosts, read_gateways):
+        with pytest.raises(ConfigurationError, match=re.escape(repr(*gateways))):
+            read(gateways)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from otel_atm.gate import Gate
 from otel_atm.ledger import MemoryLedger
 from otel_atm.pricing import Prices
 from otel_atm.spans.processor import GateProcessor
+from otel_atm.store.bound import DEFAULT_MAX_BYTES
 from otel_atm.store.drain import drain
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import Spool
@@ -56,10 +57,11 @@ class Writer:
         clock: ManualClock,
         *budgets: Budget | str,
         prices: Prices | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         self.paths, self.clock = StorePaths.of(path), clock
         self.trouble = Trouble()
-        self.spool = Spool(self.paths.spool, self.trouble)
+        self.spool = Spool(self.paths.spool, self.trouble, max_bytes=max_bytes)
         self.events: list[UsageEvent] = []
         self.gate = Gate(
             read_budgets(budgets),
@@ -160,25 +162,26 @@ def ids_of(path: Path) -> list[str]:
     return [row["event_id"] for row in query(path, "select event_id from usage_events order by 1")]
 
 
-def assert_minutes_add_up(path: Path) -> None:
-    """The roll-up says what the events say, minute by minute."""
+def assert_roll_ups_add_up(path: Path) -> None:
+    """Minutes and hours say what the events say, key by key, and the money to the last pico-USD."""
     amounts = [f"sum({name.strip()})::bigint as {name.strip()}" for name in AMOUNTS.split(",")]
-    from_events = query(
-        path,
-        f"select date_trunc('minute', ts) as bucket, {KEYS}, {', '.join(amounts)} "
-        "from usage_events group by all having sum(calls) <> 0 order by all",
-    )
-    minutes = query(path, f"select bucket, {KEYS}, {AMOUNTS} from usage_1m order by all")
-    assert minutes == from_events
-    costs = [
-        query(path, f"select sum(cost_usd) as usd from {name} group by {keys} order by {keys}")
-        for name, keys in (
-            ("usage_1m", f"bucket, {KEYS}"),
-            ("usage_events", f"date_trunc('minute', ts), {KEYS}"),
+    cost = "sum(cost_usd::decimal(38, 12))"
+    for unit, view in (("minute", "usage_1m"), ("hour", "usage_1h")):
+        from_events = query(
+            path,
+            f"select date_trunc('{unit}', ts) as bucket, {KEYS}, {', '.join(amounts)}, "
+            f"{cost}::double as cost_usd from usage_events group by all order by all",
         )
-    ]
-    of_minutes, of_events = ([row["usd"] for row in rows] for rows in costs)
-    assert of_minutes == pytest.approx(of_events)
+        rolled = query(path, f"select bucket, {KEYS}, {AMOUNTS}, cost_usd from {view} order by all")
+        assert rolled == from_events
+        parts = query(
+            path,
+            f"select bucket, {KEYS}, {cost} as usd from {view}_parts group by all "
+            "having sum(calls) <> 0 order by all",
+        )
+        assert [row["usd"] and float(row["usd"]) for row in parts] == [
+            row["cost_usd"] for row in rolled
+        ]
 
 
 @pytest.fixture

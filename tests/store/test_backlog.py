@@ -16,7 +16,7 @@ from otel_atm.store.backlog import Backlog
 from otel_atm.store.store import Store
 from otel_atm.testing import ManualClock
 from otel_atm.trouble import Trouble
-from tests.store.conftest import Writer, assert_minutes_add_up, query, rows_of
+from tests.store.conftest import Writer, assert_roll_ups_add_up, query, rows_of
 
 
 class Keeper:
@@ -79,7 +79,7 @@ def test_a_row_of_many_calls_arrives_in_the_file(
     assert rows == writer.expected()
     assert sum(row["calls"] for row in rows if row["decision"] == "refused") == 25
     assert max(row["calls"] for row in rows) == 4
-    assert_minutes_add_up(writer.paths.database)
+    assert_roll_ups_add_up(writer.paths.database)
 
 
 def test_whoever_reads_sees_every_refusal(

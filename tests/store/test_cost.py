@@ -14,7 +14,7 @@ from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.pricing import PriceFile, Prices, read_price_file
 from otel_atm.store.drain import drain
 from otel_atm.testing import ManualClock
-from tests.store.conftest import Writer, assert_minutes_add_up, query, rows_of
+from tests.store.conftest import Writer, assert_roll_ups_add_up, query, rows_of
 
 #: Own prices, of which only those of "thirds" are no whole pico-USD for a token.
 OVERRIDES = """
@@ -66,7 +66,7 @@ def test_the_file_says_what_the_gate_says_whatever_was_used(
         writer.call(tokens, model=model, error=error, provider=PROVIDER)
     writer.drain()
     assert rows_of(writer.paths.database) == writer.expected()
-    assert_minutes_add_up(writer.paths.database)
+    assert_roll_ups_add_up(writer.paths.database)
     writer.close()
     assert writer.trouble.counts == {}
 

@@ -25,7 +25,7 @@ from otel_atm.store.drain import drain, has_segments, spooled_bytes
 from otel_atm.store.lock import locked
 from otel_atm.store.paths import StorePaths
 from otel_atm.testing import ManualClock
-from tests.store.conftest import Writer, assert_minutes_add_up, ids_of, query, rows_of
+from tests.store.conftest import Writer, assert_roll_ups_add_up, ids_of, query, rows_of
 
 
 class Crash(BaseException):
@@ -112,14 +112,14 @@ class TestTakingIn:
         assert [row["status"] for row in rows] == [
             "ok", "ok", "ok", "error", "cancelled", "ok", "error", "lost",
         ]  # fmt: skip
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_adds_to_what_is_there(self, writer: Writer) -> None:
         for _ in range(4):
             spooled(writer)
             assert drain(writer.paths) == 3
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_leaves_other_files_in_the_folder_alone(self, writer: Writer) -> None:
         events = spooled(writer)
@@ -140,7 +140,7 @@ class TestTakingIn:
         with ThreadPoolExecutor(6) as pool:
             assert sum(pool.map(rush, range(6))) == 20
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
 
 class TestDyingOnTheWay:
@@ -164,7 +164,7 @@ class TestDyingOnTheWay:
             assert writer.segments() == waiting
         assert drain(writer.paths) == 2 * len(deaths)
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_in_the_very_first_one_leaves_all_to_the_next(
         self, writers: Callable[..., Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -176,7 +176,7 @@ class TestDyingOnTheWay:
                 drain(writer.paths)
             assert drain(writer.paths) == 1
             assert rows_of(writer.paths.database) == writer.expected()
-            assert_minutes_add_up(writer.paths.database)
+            assert_roll_ups_add_up(writer.paths.database)
 
     @pytest.mark.parametrize("survivors", [1, 2, 3])
     def test_after_the_commit_changes_nothing_the_next_time(
@@ -200,7 +200,7 @@ class TestDyingOnTheWay:
         assert drain(writer.paths) == 3  # the new ones
         assert writer.segments() == []
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_after_the_commit_again_and_again_changes_nothing(
         self, writer: Writer, monkeypatch: pytest.MonkeyPatch
@@ -218,7 +218,7 @@ class TestDyingOnTheWay:
         drain(writer.paths)
         assert writer.segments() == []
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
 
 class TestRevisions:
@@ -239,13 +239,13 @@ class TestRevisions:
         (row,) = rows_of(writer.paths.database)
         assert (row["status"], row["revision"], row["total_tokens"]) == ("ok", 1, 18)
         assert [row] == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_both_may_come_in_one_drain(self, writer: Writer) -> None:
         writer.end(self.late(writer))
         assert writer.drain() == 1
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_the_lower_one_may_come_last(self, writer: Writer, tmp_path: Path) -> None:
         span = self.late(writer)
@@ -257,7 +257,7 @@ class TestRevisions:
         (row,) = rows_of(writer.paths.database)
         assert row["revision"] == 1
         assert [row] == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_an_equal_one_changes_nothing(self, writer: Writer) -> None:
         spooled(writer)
@@ -273,7 +273,7 @@ class TestRevisions:
             )
         assert drain(writer.paths) == 0
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     def test_roll_ups_get_the_difference_where_the_call_was_admitted(self, writer: Writer) -> None:
         span = self.late(writer, user="ann")
@@ -331,7 +331,7 @@ class TestRollUps:
         one_call()
         writer.drain()
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
         writer.close()
         assert writer.trouble.counts == {}
 
@@ -361,7 +361,7 @@ class TestStrangeText:
         assert [row["attributes"].get("department") for row in rows[::2]] == [
             text[:256] or None for text in STRANGE
         ]
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
 
     @settings(max_examples=6)
     @given(texts=st.lists(st.text(min_size=1), min_size=10, max_size=40))
@@ -410,7 +410,7 @@ class TestSegmentsThatCannotBeRead:
         bad.write_bytes(self.GARBAGE)
         assert drain(writer.paths) == 3
         assert rows_of(writer.paths.database) == writer.expected()
-        assert_minutes_add_up(writer.paths.database)
+        assert_roll_ups_add_up(writer.paths.database)
         (aside,) = writer.paths.spool.iterdir()
         assert aside.read_bytes() == self.GARBAGE
         (record,) = caplog.records
@@ -454,7 +454,7 @@ class TestFilesThatCannotBeUsed:
             drain(writer.paths)
         assert writer.segments() == waiting
         connection = duckdb.connect(writer.paths.database)
-        connection.execute("update atm_schema set version = 1")
+        connection.execute("update atm_schema set version = 2")
         connection.close()
         assert drain(writer.paths) == 3
         assert rows_of(writer.paths.database) == writer.expected()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +20,10 @@ import duckdb
 import pytest
 
 import otel_atm as atm
+from otel_atm.store.copies import copied
 from otel_atm.store.drain import drain
 from otel_atm.store.lock import locked
+from otel_atm.store.reader import Reader
 from tests.store.conftest import Writer, ids_of, rows_of
 
 COUNT = "select count(*) from usage_events"
@@ -277,15 +284,178 @@ class TestWhatCannotBeDrained:
                 db.sql(COUNT)
         assert len(ids_of(writer.paths.database)) == 1
 
-    def test_a_file_of_a_newer_version_is_still_read(
+    @pytest.mark.parametrize("waiting", [True, False])
+    def test_a_file_of_a_newer_version_is_refused_and_what_is_spooled_stays(
+        self, filled: Writer, caplog: pytest.LogCaptureFixture, waiting: bool
+    ) -> None:
+        if not waiting:
+            filled.drain()
+        with duckdb.connect(filled.paths.database) as connection:
+            connection.execute("update atm_schema set version = 99")
+        with (
+            atm.connect(filled.paths.database) as db,
+            pytest.raises(atm.StoreError, match=r"newer otel-atm \(schema 99.*update otel-atm"),
+        ):
+            db.sql(COUNT)
+        assert caplog.records == []
+        assert len(filled.segments()) == waiting
+        with duckdb.connect(filled.paths.database) as connection:
+            connection.execute("update atm_schema set version = 2")
+        assert len(ids_of(filled.paths.database)) == 5
+
+    def test_says_how_old_the_answer_is(
+        self, filled: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        written = filled.paths.database.stat().st_mtime - 3_600
+        os.utime(filled.paths.database, (written, written))
+        with atm.connect(filled.paths.database) as db, locked(filled.paths.lock, shared=True):
+            monkeypatch.setattr("otel_atm.store.reader._PATIENCE_S", 0.01)
+            assert count_of(db) == 3
+            assert 3_600 <= db.stale_s < 7_200
+        (record,) = caplog.records
+        assert re.search(r"from 36\d\d s ago: .*locked", record.getMessage())
+        with atm.connect(filled.paths.database) as db:
+            assert count_of(db) == 5
+            assert db.stale_s == 0
+
+    def test_in_a_folder_that_is_read_only_answers_all_the_same(
+        self, filled: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.open
+
+        def read_only(path: Any, flags: int, *more: Any, **settings: Any) -> int:
+            if flags & (os.O_WRONLY | os.O_RDWR):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            return real(path, flags, *more, **settings)
+
+        monkeypatch.setattr(os, "open", read_only)
+        filled.spool.seal()
+        assert len(ids_of(filled.paths.database)) == 3
+        filled.paths.lock.unlink()
+        assert len(ids_of(filled.paths.database)) == 3
+
+
+class TestLongQueries:
+    @pytest.fixture
+    def hasty(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("otel_atm.store.reader._BRIEF_S", 0.05)
+
+    def test_go_on_in_a_copy_and_let_drains_in(
+        self, filled: Writer, hasty: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        attached = threading.Event()
+        real = Reader._attach_copy
+
+        def attach_copy(db: atm.Reader, memory: Any) -> bool:
+            done = real(db, memory)
+            attached.set()
+            return done
+
+        monkeypatch.setattr(Reader, "_attach_copy", attach_copy)
+        query = (
+            "select (select count(*) from usage_events) as calls, count(*) as products "
+            "from range(4_000) a, range(40_000) b where (a.range * b.range) % 97 = 7"
+        )
+
+        def ask() -> list[Any]:
+            with atm.connect(filled.paths.database) as db:
+                return db.sql(query).fetchall()
+
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask)
+            assert attached.wait(60)
+            filled.call()
+            filled.spool.seal()
+            drain(filled.paths, timeout_s=60)
+            assert answer.result()[0][0] == 5
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "tokens.duckdb", "tokens.duckdb.lock", "tokens.duckdb.spool",
+        ]  # fmt: skip
+        assert len(ids_of(filled.paths.database)) == 6
+
+    def test_keep_the_lock_where_there_is_no_room_for_a_copy(
+        self,
+        filled: Writer,
+        hasty: None,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        usage = shutil.disk_usage(filled.paths.database)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000))
+        query = "select count(*) from range(3_000) a, range(40_000) b where a.range * b.range = 7"
+        with atm.connect(filled.paths.database) as db:
+            assert db.sql(query).fetchall() == [(2,)]
+        (record,) = caplog.records
+        assert "no room for a copy" in record.getMessage()
+
+    def test_of_several_threads_each_get_their_own_answer(self, filled: Writer) -> None:
+        with atm.connect(filled.paths.database) as db, ThreadPoolExecutor(4) as pool:
+            found = pool.map(lambda n: db.sql(f"select {n} + count(*) from usage_events"), range(8))
+            assert [each.fetchall() for each in found] == [[(n + 5,)] for n in range(8)]
+
+    def test_copies_of_the_dead_are_deleted(self, filled: Writer) -> None:
+        left = filled.paths.database.with_name("tokens.duckdb.1-dead.copy")
+        left.write_bytes(b"x")
+        with copied(filled.paths.database) as copy:
+            assert not left.exists()
+            assert copy.read_bytes() == filled.paths.database.read_bytes()
+            with copied(filled.paths.database):
+                assert copy.exists()
+        assert not copy.exists()
+
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+
+
+class TestAFileThatSomebodyHasOpen:
+    def test_is_named_with_the_process_that_has_it(
         self, filled: Writer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        connection = duckdb.connect(filled.paths.database)
-        connection.execute("update atm_schema set version = 99")
-        connection.close()
-        assert len(ids_of(filled.paths.database)) == 3
-        assert "newer otel-atm" in caplog.text
-        assert len(filled.segments()) == 1
+        filled.drain()
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(filled.paths.database)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            said = rf"process {holder.pid} \(.*python.*\) has it open without otel-atm"
+            with (
+                atm.connect(filled.paths.database) as db,
+                pytest.raises(atm.StoreError, match=rf"cannot be read: {said}"),
+            ):
+                db.sql(COUNT)
+            filled.call()
+            with pytest.raises(atm.StoreError, match=rf"cannot be opened: {said}"):
+                filled.drain()
+        finally:
+            holder.communicate("\n")
+        assert len(ids_of(filled.paths.database)) == 6
+
+    @pytest.mark.parametrize("read_only", [True, False])
+    def test_in_this_very_process_is_said_to_be(self, filled: Writer, read_only: bool) -> None:
+        filled.drain()
+        with duckdb.connect(filled.paths.database, read_only=read_only):
+            filled.call()
+            filled.spool.seal()
+            with pytest.raises(atm.StoreError, match=r"this very process has it open"):
+                drain(filled.paths)
+            with atm.connect(filled.paths.database) as db:
+                if read_only:
+                    assert count_of(db) == 5
+                else:
+                    with pytest.raises(atm.StoreError, match=r"read: this very process has it"):
+                        db.sql(COUNT)
+        assert len(ids_of(filled.paths.database)) == 6
+
+    def test_plainly_can_be_read_between_drains(self, filled: Writer) -> None:
+        filled.drain()
+        with duckdb.connect(filled.paths.database, read_only=True) as plain:
+            assert plain.sql(COUNT).fetchall() == [(5,)]
+            days = plain.sql("select sum(calls) from usage_by_day('Asia/Kathmandu')").fetchall()
+            assert days == [(5,)]
 
 
 def test_a_spool_alone_is_a_store(writer: Writer) -> None:

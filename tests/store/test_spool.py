@@ -105,7 +105,7 @@ class TestFiles:
     def test_a_segment_that_is_full_is_followed_by_another(
         self, writer: Writer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(spool_module, "_SEGMENT_BYTES", 2_000)
+        monkeypatch.setattr(writer.spool._bound, "segment_bytes", 2_000)
         events = [writer.call(user=f"u{number % 3}") for number in range(60)]
         assert 3 <= len(writer.segments()) <= 60
         assert max(segment.stat().st_size for segment in writer.segments()) < 3_000

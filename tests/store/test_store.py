@@ -15,10 +15,13 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_atm as atm
 from otel_atm.store import store as store_module
+from otel_atm.store.drain import drain
 from otel_atm.store.lock import locked
+from otel_atm.store.paths import StorePaths
+from otel_atm.store.spool import Spool
 from otel_atm.store.store import Store
 from otel_atm.trouble import Trouble
-from tests.store.conftest import assert_minutes_add_up, ids_of, rows_of
+from tests.store.conftest import assert_roll_ups_add_up, ids_of, rows_of
 
 ROOT = Path(atm.__file__).parent.parent
 CALL = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5.1"}
@@ -27,8 +30,8 @@ CALL = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5.1"}
 class Program:
     """A tracer provider with a processor that keeps its rows in a store."""
 
-    def __init__(self, store: Any) -> None:
-        self.processor = atm.TokenSpanProcessor(store=store)
+    def __init__(self, store: Any, **settings: Any) -> None:
+        self.processor = atm.TokenSpanProcessor(store=store, **settings)
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(self.processor)
         self._tracer = self.provider.get_tracer("program")
@@ -61,13 +64,13 @@ def drained(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set after each drain that a store has done."""
     event, real = threading.Event(), store_module.drain
 
-    def drain(*arguments: Any, **settings: Any) -> int:
+    def and_tell(*arguments: Any, **settings: Any) -> int:
         try:
             return real(*arguments, **settings)
         finally:
             event.set()
 
-    monkeypatch.setattr(store_module, "drain", drain)
+    monkeypatch.setattr(store_module, "drain", and_tell)
     return event
 
 
@@ -88,7 +91,7 @@ class TestFlush:
         assert program.processor.force_flush()
         assert waiting(path) == []
         assert ids_of(path) == events
-        assert_minutes_add_up(path)
+        assert_roll_ups_add_up(path)
 
     def test_of_nothing_is_fine(self, programs: Callable[..., Program], path: Path) -> None:
         assert programs().processor.force_flush()
@@ -154,7 +157,7 @@ class TestClose:
         span.set_attribute("gen_ai.usage.input_tokens", 11)
         span.end()
         assert [(row["status"], row["total_tokens"]) for row in rows_of(path)] == [("ok", 11)]
-        assert_minutes_add_up(path)
+        assert_roll_ups_add_up(path)
 
 
 class TestTheThread:
@@ -202,6 +205,32 @@ class TestTheThread:
             if not waiting(path):
                 break
         assert ids_of(path) == [event]
+
+    def test_seals_for_others_between_its_own_drains(
+        self,
+        programs: Callable[..., Program],
+        path: Path,
+        drained: threading.Event,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(store_module, "_INTERVAL_S", 0.01)
+        monkeypatch.setattr(store_module, "_SHARE", 1e-9)  # so it drains once in ten seconds
+        sealed, real = threading.Event(), Spool.seal
+
+        def seal(spool: Spool) -> bool:
+            was_open = real(spool)
+            if was_open and drained.is_set():
+                sealed.set()
+            return was_open
+
+        monkeypatch.setattr(Spool, "seal", seal)
+        program = programs()
+        events = [program.call()]
+        assert drained.wait(10)
+        events.append(program.call())
+        assert sealed.wait(9)
+        assert drain(StorePaths.of(path)) == 1  # as another process would
+        assert ids_of(path) == events
 
 
 class TestWhatWaits:
@@ -266,8 +295,10 @@ import os, sys
 from pathlib import Path
 from opentelemetry.sdk.trace import TracerProvider
 import otel_atm as atm
+from otel_atm.store import store
 
-processor = atm.TokenSpanProcessor(["9 requests / month"], store=sys.argv[1])
+store._INTERVAL_S = 1_000.0  # nothing is drained but what a program asks for
+processor = atm.TokenSpanProcessor(["9 requests / month"], "memory", sys.argv[1])
 provider = TracerProvider(shutdown_on_exit=False)
 provider.add_span_processor(processor)
 tracer = provider.get_tracer("app")
@@ -295,6 +326,54 @@ class TestTheEndOfAProgram:
         assert len(waiting(path)) == 1
         assert [row["user_id"] for row in rows_of(path)] == ["ann"]
 
+    def test_in_the_midst_of_drains_waits_for_them(self, path: Path) -> None:
+        source = """
+store._INTERVAL_S = 0.001
+for number in range(9):
+    call(f"user{number}")
+"""
+        run_program(BEGIN + source, path)
+        assert waiting(path) == []
+        assert len(rows_of(path)) == 9
+
+
+POOL = """
+import multiprocessing, sys
+from opentelemetry.sdk.trace import TracerProvider
+import otel_atm as atm
+
+processor = atm.TokenSpanProcessor(store=sys.argv[1], ledger="memory", guards=False)
+provider = TracerProvider()
+provider.add_span_processor(processor)
+tracer = provider.get_tracer("app")
+
+def call(user):
+    with atm.context(user=user):
+        tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"}).end()
+
+if __name__ == "__main__":
+    call("parent")
+    with multiprocessing.get_context(sys.argv[2]).Pool(2) as pool:
+        pool.map(call, ["a", "b", "c", "d"], chunksize=1)
+    assert processor.force_flush()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_what_workers_of_multiprocessing_write_is_taken_in_by_others(
+    path: Path, tmp_path: Path, method: str
+) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    subprocess.run(
+        [sys.executable, script, path, method],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+        check=True,
+    )
+    assert waiting(path) == []
+    assert sorted(row["user_id"] for row in rows_of(path)) == ["a", "b", "c", "d", "parent"]
+
 
 class TestFork:
     def test_a_child_writes_a_segment_of_its_own(self, path: Path) -> None:
@@ -317,7 +396,7 @@ os._exit(0)
         rows = rows_of(path)
         assert [row["user_id"] for row in rows] == ["parent before", "child", "parent after"]
         assert len({row["event_id"] for row in rows}) == 3
-        assert_minutes_add_up(path)
+        assert_roll_ups_add_up(path)
 
     def test_a_child_drains_with_a_thread_of_its_own(self, path: Path) -> None:
         source = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -54,6 +55,8 @@ def dspy_ways(server: ProviderServer) -> Mapping[str, Way]:
         }
 
     by_litellm = ways_of(engine="litellm")
+    unasked = replace(by_litellm["predict stream"], told=False, note="does not ask for its usage")
+    by_litellm["predict stream"] = unasked
     return ways_of() | {f"litellm {name}": way for name, way in by_litellm.items()}
 
 

@@ -11,7 +11,7 @@ from tests.conformance.harness import Way
 from tests.conformance.probes._dspy import dspy_ways
 
 ENV = "dspy"
-TITLE = "DSPy (by litellm), nobody makes spans of it"
+TITLE = "DSPy, nobody makes spans of it"
 PACKAGES = ("dspy", "litellm")
 
 

@@ -1,0 +1,138 @@
+"""Opening the DuckDB file: its version, its schema, and errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+from otel_atm.errors import StoreError
+from otel_atm.late import late_import
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SCHEMA_VERSION: Final = 2
+
+#: DuckDB must not reach for extensions that a query names: nothing here talks to a network.
+OFFLINE: Final = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+
+#: Of those who write: rows come from a thread beside the application, which needs the processor.
+_WRITING: Final = {**OFFLINE, "threads": 2}
+#: In a notebook DuckDB would draw bars into the application's output.
+QUIET: Final = "set enable_progress_bar = false"
+
+_HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
+_OURSELVES: Final = ("different configuration than existing", "Unique file handle conflict")
+
+
+class NewerFileError(StoreError):
+    """The file was written by a newer version."""
+
+
+def duckdb_module() -> ModuleType:
+    """DuckDB: 0.3 s, and only a process that drains or reads needs it.
+
+    Raises:
+        StoreError: it is too old: see docs/decisions/0014.
+    """
+    with late_import():
+        import duckdb
+
+    if int(duckdb.__version__.partition(".")[0]) < 2:
+        raise StoreError(
+            f"otel-atm needs DuckDB 2.0 or newer, not {duckdb.__version__}: "
+            "pip install --upgrade duckdb"
+        )
+    return duckdb
+
+
+@contextmanager
+def opened(database: Path) -> Iterator[DuckDBPyConnection]:
+    """The file, made or brought to this version if need be. Under our lock only.
+
+    Raises:
+        StoreError: it cannot be opened, is not ours, or is of a newer version.
+    """
+    duckdb = duckdb_module()
+    try:
+        connection = duckdb.connect(database, config=dict(_WRITING))
+    except duckdb.Error as error:
+        raise StoreError(explained(database, error)) from error
+    try:
+        connection.execute(QUIET)
+        _ensure_schema(connection, database)
+        yield connection
+    finally:
+        connection.close()
+
+
+def explained(database: Path, error: Exception, verb: str = "opened") -> str:
+    """Why a file cannot be opened, or read, and who holds it."""
+    text, failed = str(error), f"{database} cannot be {verb}"
+    if holder := _HOLDER.search(text):
+        return (
+            f"{failed}: process {holder[2]} ({holder[1]}) has it open without "
+            "otel-atm; close it there. What was spooled is kept"
+        )
+    if any(sign in text for sign in _OURSELVES):
+        return (
+            f"{failed}: this very process has it open by duckdb.connect(); close it, or use "
+            "otel_atm.connect(). What was spooled is kept"
+        )
+    return f"{failed}: {text}"
+
+
+def version_of(connection: DuckDBPyConnection, database: Path, catalog: str) -> int | None:
+    """The schema version of an attached file; None of one that has no tables of ours.
+
+    Raises:
+        StoreError: it is not ours, or newer than this program.
+    """
+    found = connection.execute(
+        "select table_name from duckdb_tables() where database_name = ?", [catalog]
+    ).fetchall()
+    tables = {name for (name,) in found}
+    if "atm_schema" not in tables:
+        if "usage_events" in tables:
+            raise StoreError(
+                f"{database} has a table usage_events that is not otel-atm's: give it another file"
+            )
+        return None
+    row = connection.execute(f'select max(version) from "{catalog}".atm_schema').fetchone()
+    version: int | None = row[0] if row else None
+    if version is not None and version > SCHEMA_VERSION:
+        raise NewerFileError(
+            f"{database} was written by a newer otel-atm (schema {version}; this one knows "
+            f"{SCHEMA_VERSION}): update otel-atm, or give it another file"
+        )
+    return version
+
+
+def statements(name: str) -> list[str]:
+    """Those of an SQL file of ours."""
+    text = resources.files("otel_atm.store").joinpath(name).read_text("utf-8")
+    return [statement for part in text.split(";\n") if (statement := part.strip())]
+
+
+def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
+    row = connection.execute("select current_database()").fetchone()
+    version = version_of(connection, database, row[0] if row else "")
+    if version == SCHEMA_VERSION:
+        return
+    connection.begin()
+    if version == 1:
+        connection.execute("drop view usage_1m")
+    for name in ("schema.sql", "points_schema.sql", "macros.sql"):
+        for statement in statements(name):
+            connection.execute(statement)
+    if version == 1:
+        for statement in statements("migrate_1.sql"):
+            connection.execute(statement)
+    connection.execute("delete from atm_schema")
+    connection.execute("insert into atm_schema values (?)", [SCHEMA_VERSION])
+    connection.commit()

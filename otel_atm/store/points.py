@@ -1,0 +1,155 @@
+"""Points: metrics on their way into the file, a file of lines for each export.
+
+A file is written under another name and locked, then renamed: whoever finds it finds all of an
+export, or nothing. The drain takes its lines and its name in with one transaction, then deletes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from importlib import resources
+from pathlib import Path
+from time import time_ns
+from typing import TYPE_CHECKING, Final
+
+from otel_atm.errors import StoreError
+from otel_atm.store.lock import let_go, open_locked
+from otel_atm.trouble import logger
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SUFFIX: Final = ".points"
+_UNFINISHED: Final = ".unfinished"
+BAD_SUFFIX: Final = ".bad"
+#: The most files in one transaction.
+_BATCH: Final = 100
+#: What may wait at most, while the DuckDB file cannot be used.
+MOST_BYTES: Final = 256 << 20
+
+_Opened = Callable[[], AbstractContextManager["DuckDBPyConnection"]]
+
+
+def put_points(folder: Path, lines: bytes) -> None:
+    """Write the lines of an export. When this returns, they survive the death of the process.
+
+    Raises:
+        StoreError: too much waits already.
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    waiting = sum(_size(path) for path in _files(folder))
+    if waiting + len(lines) > MOST_BYTES:
+        raise StoreError(f"{folder}: {waiting:,} bytes of metrics wait already: drain them")
+    name = f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
+    unfinished = folder / (name + _UNFINISHED)
+    descriptor = _begin(unfinished)
+    try:
+        _write_all(descriptor, lines)
+        unfinished.rename(folder / name)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+    finally:
+        let_go(descriptor)
+
+
+def _begin(unfinished: Path) -> int:
+    """Make and lock a file; again, if somebody who cleans up saw it before it was locked."""
+    while True:
+        descriptor = open_locked(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        if descriptor is None:
+            continue
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        let_go(descriptor)
+
+
+def has_points(folder: Path) -> bool:
+    """Whether any wait."""
+    return any(True for _ in _files(folder))
+
+
+def take_points(folder: Path, opened: _Opened) -> None:
+    """Take all files of points into the DuckDB file; under the store's lock.
+
+    Args:
+        folder: where they are.
+        opened: opens the DuckDB file.
+
+    Raises:
+        StoreError: the DuckDB file cannot be used; nothing is lost.
+        OSError: the folder cannot be used.
+    """
+    _clean_up(folder)
+    while files := sorted(_files(folder))[:_BATCH]:
+        with opened() as connection:
+            _ingest_or_set_aside(connection, files)
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _ingest_or_set_aside(connection: DuckDBPyConnection, files: list[Path]) -> None:
+    """Ingest; a file that cannot be read (a failing disk) must not hold up all the others."""
+    import duckdb
+
+    try:
+        _ingest(connection, files)
+    except (duckdb.DataError, duckdb.InvalidInputException) as error:
+        connection.rollback()
+        if len(files) > 1:
+            for file in files:
+                _ingest_or_set_aside(connection, [file])
+            return
+        aside = files[0].with_suffix(BAD_SUFFIX)
+        files[0].rename(aside)
+        logger.error("otel-atm: %s cannot be read (%s); kept aside", aside, type(error).__name__)
+
+
+def _ingest(connection: DuckDBPyConnection, files: list[Path]) -> None:
+    present = [file.name for file in _files(files[0].parent)]
+    connection.begin()
+    connection.execute("delete from drained_points where not list_contains(?, name)", [present])
+    done = {name for (name,) in connection.execute("from drained_points").fetchall()}
+    fresh = [file for file in files if file.name not in done]
+    if fresh:
+        paths, names = [str(file) for file in fresh], [file.name for file in fresh]
+        connection.execute("set variable points = ?::varchar[]", [paths])
+        connection.execute(_statement())
+        connection.execute("insert into drained_points select unnest(?::varchar[])", [names])
+    connection.commit()
+
+
+def _statement() -> str:
+    return resources.files("otel_atm.store").joinpath("points.sql").read_text("utf-8")
+
+
+def _clean_up(folder: Path) -> None:
+    """Delete what processes left unfinished that were killed as they wrote it."""
+    for unfinished in folder.glob(f"*{SUFFIX}{_UNFINISHED}"):
+        try:
+            descriptor = open_locked(unfinished, os.O_WRONLY)
+        except FileNotFoundError:
+            continue  # it is finished
+        if descriptor is not None:
+            unfinished.unlink(missing_ok=True)
+            let_go(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return folder.glob(f"*{SUFFIX}")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # drained meanwhile
