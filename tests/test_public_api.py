@@ -140,6 +140,8 @@ SIGNATURES = {
     "carrying": "(executor: 'Executor') -> 'Executor'",
     "Store": (
         "(path: 'str | os.PathLike[str]', *, spool_max_bytes: 'int | str' = 1073741824, "
+        "keep_events: 'str | timedelta | None' = None, "
+        "keep_rollups: 'str | timedelta | None' = None, "
         "trouble: 'Trouble | None' = None) -> 'None'"
     ),
     "connect": "(path: 'str | os.PathLike[str]' = 'tokens.duckdb') -> 'Reader'",

@@ -317,7 +317,7 @@ def _head_line(number: int, call: Call) -> bytes:
             "tags": call.tags(),
             "attributes": call.attributes(),
             "price_version": price and price.version,
-            "rates": price and price.rates,
+            "rates": price and price.rates and tuple(price.rates),
         }
     )
     return b'[%d,"%b"\n' % (number, head.replace(b'"', b'""'))
