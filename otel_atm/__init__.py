@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from otel_atm.coverage.diagnosis import Diagnosis, Finding
     from otel_atm.executors import carrying
     from otel_atm.exporters import DuckDBMetricExporter, DuckDBSpanExporter
+    from otel_atm.facade.draft import Draft
+    from otel_atm.facade.hooks import hook
+    from otel_atm.facade.limits import AlertLevel, Quota, limits
+    from otel_atm.facade.telling import add_model_response, add_user_request
     from otel_atm.faces import TokenSpanProcessor, connect
     from otel_atm.gate import Admission, Alert, BudgetStatus, Decision
     from otel_atm.handle import Handle, admit, advice, doctor, init
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Admission",
     "Alert",
+    "AlertLevel",
     "AtmError",
     "Budget",
     "BudgetError",
@@ -48,11 +53,13 @@ __all__ = [
     "ConfigurationError",
     "Decision",
     "Diagnosis",
+    "Draft",
     "DuckDBMetricExporter",
     "DuckDBSpanExporter",
     "Finding",
     "Handle",
     "OtelAtmInstrumentor",
+    "Quota",
     "Reader",
     "Scope",
     "Store",
@@ -62,35 +69,46 @@ __all__ = [
     "Usage",
     "UsageEvent",
     "__version__",
+    "add_model_response",
+    "add_user_request",
     "admit",
     "advice",
     "carrying",
     "connect",
     "context",
     "doctor",
+    "hook",
     "init",
+    "limits",
 ]
 
 _LAZY = {
     "Admission": "otel_atm.gate",
     "Alert": "otel_atm.gate",
+    "AlertLevel": "otel_atm.facade.limits",
     "BudgetStatus": "otel_atm.gate",
     "Decision": "otel_atm.gate",
     "Diagnosis": "otel_atm.coverage.diagnosis",
+    "Draft": "otel_atm.facade.draft",
     "DuckDBMetricExporter": "otel_atm.exporters",
     "DuckDBSpanExporter": "otel_atm.exporters",
     "Finding": "otel_atm.coverage.diagnosis",
     "Handle": "otel_atm.handle",
     "OtelAtmInstrumentor": "otel_atm.instrumentor",
+    "Quota": "otel_atm.facade.limits",
     "Reader": "otel_atm.store.reader",
     "Store": "otel_atm.store.store",
     "TokenSpanProcessor": "otel_atm.faces",
+    "add_model_response": "otel_atm.facade.telling",
+    "add_user_request": "otel_atm.facade.telling",
     "admit": "otel_atm.handle",
     "advice": "otel_atm.handle",
     "carrying": "otel_atm.executors",
     "connect": "otel_atm.faces",
     "doctor": "otel_atm.handle",
+    "hook": "otel_atm.facade.hooks",
     "init": "otel_atm.handle",
+    "limits": "otel_atm.facade.limits",
 }
 
 

@@ -16,6 +16,8 @@ from otel_atm.budget import Budget, read_budgets
 from otel_atm.budget_file import BudgetFile, read_budget_file, says_stop
 from otel_atm.budget_text import MAX_LIMIT
 from otel_atm.errors import AtmError, ConfigurationError
+from otel_atm.facade.hooks import hooks
+from otel_atm.facade.rows import Rows, check_policy
 from otel_atm.gate import Alert, Gate
 from otel_atm.guards.hosts import read_gateways
 from otel_atm.ledger import Ledger
@@ -44,6 +46,9 @@ class Settings:
         stopped: whether that file stops all calls.
         gateways: (host, provider) of each.
         sampler, carry_context: of the process; a processor alone does without.
+        limits: budgets that were added one by one, see `otel_atm.limits`.
+        default_app: the app of calls that do not say theirs.
+        on_write_error: "fail", "buffer" or "warn": what becomes of a row that cannot be written.
     """
 
     budgets: tuple[Budget, ...]
@@ -61,6 +66,9 @@ class Settings:
     include_usage: bool = False
     sampler: bool = False
     carry_context: bool = False
+    limits: tuple[Budget, ...] = ()
+    default_app: str | None = None
+    on_write_error: str = "warn"
     price_file: PriceFile | None = field(default=None, compare=False)
 
     @classmethod
@@ -80,6 +88,9 @@ class Settings:
         include_usage: bool = False,
         sampler: bool = False,
         carry_context: bool = False,
+        limits: tuple[Budget, ...] = (),
+        default_app: str | None = None,
+        on_write_error: str = "warn",
     ) -> Settings:
         """Check what can be checked without making anything.
 
@@ -105,6 +116,7 @@ class Settings:
             raise ConfigurationError("include_usage=True asks in the guards: it needs guards=True")
         check_ledger(ledger)
         keys = check_baggage_keys(baggage_keys)
+        _check_app(default_app)
         settings = cls(
             (),
             ledger,
@@ -119,6 +131,9 @@ class Settings:
             include_usage=include_usage,
             sampler=sampler,
             carry_context=carry_context,
+            limits=limits,
+            default_app=default_app,
+            on_write_error=check_policy(on_write_error),
             price_file=None if prices is None else read_price_file(prices),
         )
         return settings.under(budgets)
@@ -132,8 +147,30 @@ class Settings:
         if isinstance(budgets, str | os.PathLike):
             path = os.fspath(budgets)
             said: BudgetFile = read_budget_file(path)
+            read_budgets((*said.budgets, *self.limits))
             return replace(self, budgets=said.budgets, budget_file=path, stopped=said.stopped)
-        return replace(self, budgets=read_budgets(budgets), budget_file=None, stopped=False)
+        given = read_budgets(budgets)
+        read_budgets((*given, *self.limits))
+        return replace(self, budgets=given, budget_file=None, stopped=False)
+
+    def limited(self, limits: tuple[Budget, ...]) -> Settings:
+        """The same with other limits.
+
+        Raises:
+            BudgetError: one counts what a budget counts.
+        """
+        read_budgets((*self.budgets, *limits))
+        return replace(self, limits=limits)
+
+    @property
+    def in_force(self) -> tuple[Budget, ...]:
+        """Budgets and limits."""
+        return self.budgets + self.limits
+
+
+def _check_app(app: object) -> None:
+    if app is not None and not (isinstance(app, str) and app):
+        raise ConfigurationError(f"default_app_id={app!r}: expected a text")
 
 
 def _check_switches(**switches: object) -> None:
@@ -160,17 +197,18 @@ class Assembly:
         importlib.import_module("httpx2")
         threading.Thread(target=prices.warm, name="otel-atm-prices", daemon=True).start()
         self.gate = Gate(
-            settings.budgets,
+            settings.in_force,
             open_ledger(settings.ledger, self.store, trouble),
             clock=settings.clock,
             default_hold=settings.default_hold,
-            sinks=self._sinks(),
             prices=prices,
             trouble=trouble,
             swallows=swallows,
             are_siblings=are_siblings,
             is_followed=is_followed,
         )
+        self._rows: Rows | None = None
+        self.renew_sinks()
         self._join_backlog()
         self.gate.alerts.replace(None, settings.on_alert)
         self.gate.stop("file", stopped=settings.stopped)
@@ -203,6 +241,10 @@ class Assembly:
             self._follow_file()
         if old is not None:
             old.close()
+
+    def renew_sinks(self) -> None:
+        """Take note of hooks that are there now."""
+        self.gate.sinks = self._sinks()
 
     def flush(self, timeout_s: float) -> bool:
         """Write off calls that are overdue, and take all rows into the file; never raises."""
@@ -249,7 +291,7 @@ class Assembly:
     def _apply(self) -> None:
         settings = self.settings
         self.gate.configure(
-            settings.budgets, default_hold=settings.default_hold, sinks=self._sinks()
+            settings.in_force, default_hold=settings.default_hold, sinks=self._sinks()
         )
         self.gate.stop("file", stopped=settings.stopped)
 
@@ -286,4 +328,13 @@ class Assembly:
             self.store.backlog.join(self.gate.storm)
 
     def _sinks(self) -> list[Any]:
-        return [self.store.append] if self.store is not None else []
+        store, policy = self.store, self.settings.on_write_error
+        if not (hooks.pre or hooks.post or policy != "warn"):
+            if store is None:
+                return []
+            store.on_failure(None)
+            return [store.append]
+        rows = self._rows
+        if rows is None or rows.store is not store or rows.policy != policy:
+            rows = self._rows = Rows(store, self.gate, hooks, policy)
+        return [rows.append]

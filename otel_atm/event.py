@@ -10,7 +10,7 @@ from typing import Final
 
 STATUSES: Final = ("ok", "error", "cancelled", "lost")
 DECISIONS: Final = ("allowed", "warned", "degraded", "refused")
-SOURCES: Final = ("span", "admit")
+SOURCES: Final = ("span", "guard", "admit", "facade")
 
 #: The longest text kept in a column, and among an event's attributes, in characters.
 TEXT_LENGTH: Final = 1_024
@@ -40,7 +40,7 @@ class UsageEvent:
         cost_usd: None when no price is known of the model.
         price_version: where the price comes from; None without one.
         estimated: True when the tokens are our estimate and not the provider's report.
-        source: the door that saw it: "span" or "admit".
+        source: the door that saw it: "span", "guard", "admit" or "facade".
         attributes: an allow-list and custom scope keys.
         revision: 0 for the first row of an event, then rising; the highest holds.
     """

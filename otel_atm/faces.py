@@ -10,20 +10,24 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Tracer, get_current_span
 
 from otel_atm.config import Assembly, Budgets, Settings
 from otel_atm.coverage.startup import warn_if_not_enforced
 from otel_atm.errors import ConfigurationError
+from otel_atm.facade.hooks import hooks
+from otel_atm.facade.teller import Teller
 from otel_atm.gate import Admission, Alert, BudgetStatus, Tokens
 from otel_atm.gate.wire import Wire
 from otel_atm.guards.door import Door
 from otel_atm.guards.hosts import Hosts
 from otel_atm.guards.install import install, uninstall
 from otel_atm.ledger import Ledger
+from otel_atm.scope import Scope
 from otel_atm.spans.processor import GateProcessor
 from otel_atm.store.reader import Reader
 from otel_atm.store.store import Store
+from otel_atm.tokenizers import Tokenizers
 from otel_atm.trouble import Trouble
 from otel_atm.usage import MOST_TOKENS
 
@@ -104,7 +108,9 @@ class TokenSpanProcessor(GateProcessor):
 
     def _set_up(self, settings: Settings, meter_provider: MeterProvider | None) -> None:
         self._assembly = Assembly(settings, meter_provider)
-        super().__init__(self._assembly.gate, baggage_keys=settings.baggage_keys)
+        super().__init__(
+            self._assembly.gate, baggage_keys=settings.baggage_keys, own=_own(settings)
+        )
         weakref.finalize(self, self._assembly.close)  # also runs when the interpreter exits
         self._wire = Wire(self._gate, self._attribution.plan)
         self._door: Door | None = None
@@ -128,6 +134,19 @@ class TokenSpanProcessor(GateProcessor):
         if self._door is not None:
             uninstall(self._door)
             self._door = None
+
+    @property
+    def settings(self) -> Settings:
+        """Those that are in force."""
+        return self._assembly.settings
+
+    def renew_hooks(self) -> None:
+        """Take note of the hooks that are there now."""
+        self._assembly.renew_sinks()
+
+    def teller(self, tracer: Callable[[], Tracer], tokenizers: Tokenizers) -> Teller:
+        """Takes what the application tells of its calls by itself."""
+        return Teller(self._gate, self._attribution.kind, tracer, tokenizers, hooks)
 
     @property
     def trouble(self) -> Trouble:
@@ -224,6 +243,8 @@ class TokenSpanProcessor(GateProcessor):
             self._guard(settings)
         if settings.baggage_keys != before.baggage_keys:
             self.take_from_baggage(settings.baggage_keys)
+        if settings.default_app != before.default_app:
+            self._attribution.own(_own(settings))
 
     def retire(self) -> None:
         """Shut down for good. A provider cannot forget a processor, so it ignores what comes."""
@@ -252,6 +273,10 @@ def connect(path: str | os.PathLike[str] = "tokens.duckdb") -> Reader:
         StoreError: there is no such file.
     """
     return Reader(path)
+
+
+def _own(settings: Settings) -> Scope:
+    return Scope(app=settings.default_app)
 
 
 def is_kept(database: Path) -> bool:

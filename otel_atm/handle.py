@@ -13,15 +13,22 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_atm._version import __version__
 from otel_atm.config import Budgets, Settings
 from otel_atm.environment import exporters
 from otel_atm.errors import ConfigurationError
 from otel_atm.executors import carry_context as let_pools_carry
+from otel_atm.facade.hooks import hooks
+from otel_atm.facade.limits import limits
+from otel_atm.facade.managers import read_manager
+from otel_atm.facade.teller import Teller
 from otel_atm.faces import TokenSpanProcessor
 from otel_atm.gate import Admission, Alert, BudgetStatus
 from otel_atm.ledger import Ledger
+from otel_atm.semconv import FACADE_NAME
 from otel_atm.spans.sampler import unwrap_samplers, wrap_samplers
 from otel_atm.store.store import Store
+from otel_atm.tokenizers import Tokenizer, Tokenizers, standard
 from otel_atm.trouble import logger
 
 if TYPE_CHECKING:
@@ -34,6 +41,12 @@ class Handle:
     def __init__(self, settings: Settings, meter_provider: MeterProvider | None) -> None:
         self._processor = TokenSpanProcessor.of(settings, meter_provider)
         self._providers: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
+        self.tokenizers = standard(trouble=self._processor.trouble)
+        self._teller = self._processor.teller(self._tracer, self.tokenizers)
+
+    def _tracer(self) -> trace.Tracer:
+        provider = next(iter(self._providers), None) or trace.get_tracer_provider()
+        return provider.get_tracer(FACADE_NAME, __version__)
 
     def budgets(self) -> list[BudgetStatus]:
         """How each budget stands, for each payer who has spent anything in its window."""
@@ -98,8 +111,14 @@ class Handle:
         )
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Take all rows so far into the DuckDB file; False if that failed or took too long."""
-        return self._processor.force_flush(timeout_millis)
+        """Take all rows so far into the DuckDB file, and let hooks see them.
+
+        Returns:
+            False if that failed or took too long.
+        """
+        self._teller.flush()
+        flushed = self._processor.force_flush(timeout_millis)
+        return hooks.flush(timeout_millis / 1000) and flushed
 
     def shutdown(self) -> None:
         """End it: flush, and stop metering. `init` may be called again."""
@@ -108,6 +127,9 @@ class Handle:
             if _handle is self:
                 _handle = None
                 let_pools_carry(False)
+                limits.on_change = hooks.on_change = None
+                limits.forget()
+                hooks.clear()
             for provider in self._providers:
                 unwrap_samplers(provider)
         self._processor.retire()
@@ -127,6 +149,9 @@ class Handle:
     def _configure(self, settings: Settings) -> None:
         self._processor.configure(settings)
 
+    def _renew_limits(self) -> None:
+        self._configure(self._processor.settings.limited(limits.budgets()))
+
 
 def init(
     provider: TracerProvider | None = None,
@@ -144,6 +169,11 @@ def init(
     gateways: Mapping[str, str] | None = None,
     include_usage: bool = False,
     carry_context: bool = False,
+    data_manager: str | None = None,
+    db_path: str | os.PathLike[str] | None = None,
+    default_app_id: str | None = None,
+    tokenizer: Tokenizer | None = None,
+    telemetry_failure_policy: str = "warn",
 ) -> Handle:
     """Set up metering and budgets for the process; the one call that most programs need.
 
@@ -172,11 +202,24 @@ def init(
         carry_context: whether work that is submitted to any thread pool of the process runs in a
             copy of its submitter's context, so that its calls are the submitter's. For one pool
             only, there is `otel_atm.carrying`.
+        data_manager: agent-atm's word for `ledger` and `store`: "memory", "sqlite" or "duckdb".
+        db_path: of its file; with "sqlite", the rows are in a DuckDB file of that name, ending in
+            ``.duckdb``, and what budgets have counted is in SQLite beside it.
+        default_app_id: the app of calls that do not say theirs; before ``service.name``.
+        tokenizer: counts texts that `add_user_request` and `add_model_response` are given, before
+            all others; see `otel_atm.tokenizers`.
+        telemetry_failure_policy: of rows that cannot be written: "warn" loses them, counted and
+            logged once; "buffer" keeps up to 10,000 in memory and tries again each second; "fail"
+            lets `add_user_request` and `add_model_response` raise.
 
     Raises:
         ConfigurationError: a setting cannot be used; nothing was changed.
     """
     global _handle
+    if tokenizer is not None:
+        Tokenizers().register(tokenizer)  # says if it is none
+    if data_manager is not None or db_path is not None:
+        ledger, store = _managed(data_manager, db_path, ledger, store)
     settings = Settings.of(
         budgets,
         ledger,
@@ -191,6 +234,9 @@ def init(
         include_usage=include_usage,
         sampler=sampler,
         carry_context=carry_context,
+        limits=limits.budgets(),
+        default_app=default_app_id,
+        on_write_error=telemetry_failure_policy,
     )
     with _init_lock:
         _warn_if_disabled(settings)
@@ -206,6 +252,9 @@ def init(
         if meters is not None:
             metrics.set_meter_provider(meters)
         _handle._join(joined, settings)
+        if tokenizer is not None:
+            _handle.tokenizers.register(tokenizer)
+        limits.on_change, hooks.on_change = _handle._renew_limits, _handle._processor.renew_hooks
         return _handle
 
 
@@ -252,6 +301,15 @@ def admit(
         operation=operation,
         wait_s=wait_s,
     )
+
+
+def teller() -> Teller:
+    """Takes what the application tells of its calls by itself.
+
+    Raises:
+        ConfigurationError: there was no `init`.
+    """
+    return _initialised()._teller
 
 
 def doctor() -> Diagnosis:
@@ -302,12 +360,26 @@ def _initialised() -> Handle:
     return _handle
 
 
+def _managed(
+    data_manager: str | None,
+    db_path: str | os.PathLike[str] | None,
+    ledger: object,
+    store: object,
+) -> tuple[str, str | None]:
+    if (ledger, store) != ("auto", "tokens.duckdb"):
+        raise ConfigurationError(
+            f"data_manager={data_manager!r}: it says ledger and store in another word; give either"
+        )
+    return read_manager(data_manager or "sqlite", db_path)
+
+
 _init_lock = threading.Lock()
 _handle: Handle | None = None
 
 
 def _after_fork_in_child() -> None:
     global _init_lock
+    hooks.after_fork()
     _init_lock = threading.Lock()
 
 

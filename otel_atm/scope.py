@@ -129,6 +129,56 @@ def _is_label(label: object) -> bool:
     return isinstance(label, str) and bool(label)
 
 
+#: agent-atm's words for ours.
+_ALIASES: Final = {"username": "user", "session_id": "session", "app_id": "app"}
+MORE_TAGS: Final = "_additional_metadata_tags"
+MORE_KEYS: Final = "_additional_metadata_config"
+
+
+def scope_of(keys: Mapping[str, Any], tags: Iterable[str] = ()) -> Scope:
+    """A scope in our words or in agent-atm's.
+
+    Args:
+        keys: as of `context`.
+        tags: labels.
+
+    Raises:
+        ConfigurationError: as of `context`.
+    """
+    if keys.keys().isdisjoint(_FOREIGN):
+        return Scope(tags=tags, **keys)
+    ours: dict[str, Any] = config_keys(keys.get(MORE_KEYS))
+    for key, value in keys.items():
+        name = _ALIASES.get(key, key)
+        if name != key and keys.get(name) is not None:
+            raise ConfigurationError(f"{key}={value!r}: {name}={keys[name]!r} is given too")
+        if key not in (MORE_TAGS, MORE_KEYS):
+            ours[name] = value
+    return Scope(tags=_tags(tags) + _tags(keys.get(MORE_TAGS) or ()), **ours)
+
+
+_FOREIGN: Final = frozenset((*_ALIASES, MORE_TAGS, MORE_KEYS))
+
+
+def config_keys(config: object) -> dict[str, str]:
+    """The keys of a dict of further keys; what would say who pays is kept as ``config.KEY``.
+
+    Raises:
+        ConfigurationError: it is no dict of texts.
+    """
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        raise ConfigurationError(f"{MORE_KEYS}={config!r}: expected a dict, e.g. {{'node': 'a1'}}")
+    return {_config_key(key): str(value) for key, value in config.items() if value is not None}
+
+
+def _config_key(key: object) -> str:
+    if not isinstance(key, str) or not key:
+        raise ConfigurationError(f"{MORE_KEYS}: the key {key!r} is no text")
+    return f"config.{key}" if key in (*COLUMN_KEYS, *CALL_KEYS, *_MISTAKEN, "tags") else key
+
+
 NOBODY: Final = Scope()
 
 # (outer, inner) → both. Equal blocks entered again share one Scope, and what it remembers.
@@ -157,16 +207,32 @@ class context:  # noqa: N801 - reads as a statement: with atm.context(user="ann"
 
     Args:
         tags: labels, e.g. ``["prod"]``.
-        keys: as of `Scope`.
+        _additional_metadata_tags: further labels, in agent-atm's words.
+        _additional_metadata_config: further keys, the same; those that would say who pays are kept
+            as ``config.KEY``.
+        keys: as of `Scope`; agent-atm's ``username``, ``session_id`` and ``app_id`` are user,
+            session and app.
 
     Raises:
-        ConfigurationError: as `Scope`, before the block is entered.
+        ConfigurationError: as `Scope`, before the block is entered; or a thing is said twice.
     """
 
     __slots__ = ("_added",)
 
-    def __init__(self, *, tags: Iterable[str] = (), **keys: str | int | None) -> None:
-        self._added = Scope(tags=tags, **keys)
+    def __init__(
+        self,
+        *,
+        tags: Iterable[str] = (),
+        _additional_metadata_tags: Iterable[str] = (),
+        _additional_metadata_config: Mapping[str, Any] | None = None,
+        **keys: str | int | None,
+    ) -> None:
+        given: dict[str, Any] = dict(keys)
+        if _additional_metadata_tags:
+            given[MORE_TAGS] = _additional_metadata_tags
+        if _additional_metadata_config is not None:
+            given[MORE_KEYS] = _additional_metadata_config
+        self._added = scope_of(given, tags)
 
     def __enter__(self) -> Scope:
         outside = _current.get()

@@ -90,3 +90,5 @@ ATM_EVENT_ALERT: Final = "atm.budget.alert"
 ATM_TAGS: Final = "atm.tags"
 ATM_PREFIX: Final = "atm."
 METER_NAME: Final = "otel_atm"
+#: The instrumentation scope of spans of what an application has told by itself.
+FACADE_NAME: Final = "otel_atm.facade"

@@ -17,7 +17,7 @@ LAYERS = (
     (
         "_version semconv errors usage scope budget budget_fields budget_file budget_text window "
         "event cache config_file executors late matching price price_file price_list pricing "
-        "tokenizers toml_lines trouble watch"
+        "tokenizers toml_lines trouble types watch"
     ),
     "ledger",
     "gate",
@@ -26,9 +26,9 @@ LAYERS = (
     "charts",
     # L5: the composition root and the faces
     (
-        "config coverage environment exporters faces handle housekeeping instrumentor ledgers "
-        "variables cli cli_budgets cli_common cli_doctor cli_store cli_tokenizers report demo "
-        "__init__"
+        "config coverage environment exporters facade faces handle housekeeping instrumentor "
+        "ledgers variables cli cli_budgets cli_common cli_doctor cli_store cli_tokenizers report "
+        "demo __init__"
     ),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}

@@ -13,6 +13,7 @@ import otel_atm as atm
 NAMES = [
     "Admission",
     "Alert",
+    "AlertLevel",
     "AtmError",
     "Budget",
     "BudgetError",
@@ -20,11 +21,13 @@ NAMES = [
     "ConfigurationError",
     "Decision",
     "Diagnosis",
+    "Draft",
     "DuckDBMetricExporter",
     "DuckDBSpanExporter",
     "Finding",
     "Handle",
     "OtelAtmInstrumentor",
+    "Quota",
     "Reader",
     "Scope",
     "Store",
@@ -34,13 +37,17 @@ NAMES = [
     "Usage",
     "UsageEvent",
     "__version__",
+    "add_model_response",
+    "add_user_request",
     "admit",
     "advice",
     "carrying",
     "connect",
     "context",
     "doctor",
+    "hook",
     "init",
+    "limits",
 ]
 
 SIGNATURES = {
@@ -58,7 +65,12 @@ SIGNATURES = {
         "sampler: 'bool' = True, "
         "gateways: 'Mapping[str, str] | None' = None, "
         "include_usage: 'bool' = False, "
-        "carry_context: 'bool' = False) -> 'Handle'"
+        "carry_context: 'bool' = False, "
+        "data_manager: 'str | None' = None, "
+        "db_path: 'str | os.PathLike[str] | None' = None, "
+        "default_app_id: 'str | None' = None, "
+        "tokenizer: 'Tokenizer | None' = None, "
+        "telemetry_failure_policy: 'str' = 'warn') -> 'Handle'"
     ),
     "TokenSpanProcessor": (
         "(budgets: 'Budgets' = (), "
@@ -108,10 +120,28 @@ SIGNATURES = {
         "wait_s: 'float' = 0) -> 'Admission'"
     ),
     "advice": "(model: 'str | None' = None, provider: 'str | None' = None) -> 'str | None'",
-    "context": "(*, tags: 'Iterable[str]' = (), **keys: 'str | int | None') -> 'None'",
+    "context": (
+        "(*, tags: 'Iterable[str]' = (), "
+        "_additional_metadata_tags: 'Iterable[str]' = (), "
+        "_additional_metadata_config: 'Mapping[str, Any] | None' = None, "
+        "**keys: 'str | int | None') -> 'None'"
+    ),
+    "add_user_request": (
+        "(request: 'object' = None, *, "
+        "token_count: 'int | None' = None, "
+        "model_id: 'str | None' = None, "
+        "username: 'str | None' = None, "
+        "session_id: 'str | None' = None, "
+        "app_id: 'str | None' = None, "
+        "_additional_metadata_tags: 'Sequence[str] | None' = None, "
+        "_additional_metadata_config: 'Mapping[str, Any] | None' = None) -> 'str'"
+    ),
+    "hook": "(when: \"Literal['pre', 'post']\") -> 'Callable[[Hook], Hook]'",
     "carrying": "(executor: 'Executor') -> 'Executor'",
     "Store": (
         "(path: 'str | os.PathLike[str]', *, spool_max_bytes: 'int | str' = 1073741824, "
+        "keep_events: 'str | timedelta | None' = None, "
+        "keep_rollups: 'str | timedelta | None' = None, "
         "trouble: 'Trouble | None' = None) -> 'None'"
     ),
     "connect": "(path: 'str | os.PathLike[str]' = 'tokens.duckdb') -> 'Reader'",
@@ -167,8 +197,8 @@ def test_they_are_what_dir_shows_and_a_star_imports() -> None:
 
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError) as raised:
-        _ = atm.Quota
-    assert str(raised.value) == "module 'otel_atm' has no attribute 'Quota'"
+        _ = atm.Quotum
+    assert str(raised.value) == "module 'otel_atm' has no attribute 'Quotum'"
 
 
 @pytest.mark.parametrize(("name", "signature"), SIGNATURES.items(), ids=SIGNATURES)

@@ -23,6 +23,7 @@ from otel_atm.gate.plan import Kind, Plan, compatible
 from otel_atm.gate.planner import Planner
 from otel_atm.gate.recent import Recent
 from otel_atm.gate.seldom import Seldom
+from otel_atm.gate.stated import Stated
 from otel_atm.gate.storm import Storm
 from otel_atm.gate.tally import Tally
 from otel_atm.gate.totals import Totals
@@ -103,8 +104,9 @@ class Gate:
         self.coverage = Coverage(is_followed)
         self._unfollowed = self.coverage.unfollowed
         self._finished, self._waiting = self.recent.new, self.tally.waiting
-        self.storm = Storm(self.totals, self._emit, clock)
+        self.storm = Storm(self.totals, self.emit, clock)
         self._ttl_ns = int(ttl_s * SECOND_NS)
+        self.told = Stated(self, self._ttl_ns)
         self._ids = EventIds()
         self._seldom = Seldom()
         self._next_sweep_ns = 0
@@ -127,11 +129,20 @@ class Gate:
 
         What was spent stays with the identity of a budget, also when its limit changes.
         """
-        self.storm.write_all()  # to the sinks of before
-        self._sinks = tuple(sinks)
+        self.sinks = sinks
         budgets = tuple(budgets)
         self.ledger.use(budgets)
         self.planner.configure(budgets, default_hold=default_hold)
+
+    @property
+    def sinks(self) -> Sequence[Sink]:
+        """Called once for each row, in the thread that ends the call."""
+        return self._sinks
+
+    @sinks.setter
+    def sinks(self, sinks: Sequence[Sink]) -> None:
+        self.storm.write_all()  # to those of before
+        self._sinks = tuple(sinks)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -224,7 +235,15 @@ class Gate:
         _latest.set(call)
         return call
 
-    def open(self, plan: Plan, claim: Claim | None, estimate: Tokens, trace_id: int = 0) -> Call:
+    def open(
+        self,
+        plan: Plan,
+        claim: Claim | None,
+        estimate: Tokens,
+        trace_id: int = 0,
+        *,
+        source: str = "admit",
+    ) -> Call:
         """Admit a call that no span covers.
 
         A call that comes back with a `refusal` was not admitted, and no row was written of it:
@@ -235,8 +254,9 @@ class Gate:
             claim: what it asks for.
             estimate: what it is charged with if nobody says.
             trace_id: of the span around it; 0 without one.
+            source: of the row: the door.
         """
-        call = self.prepare(plan, "admit", "", trace_id)
+        call = self.prepare(plan, source, "", trace_id)
         call.estimate = estimate
         call.refusal = self.let_in(call, claim, call.opened_ns)
         if call.refusal is None:
@@ -403,6 +423,31 @@ class Gate:
         self.ledger.settle(call.hold, self.planner.nothing)
         self._finish(call)
 
+    # For calls that an application tells of; see `otel_atm.gate.stated`.
+
+    def charge_now(self, call: Call, tokens: Tokens, requests: int = 1) -> None:
+        """Charge what an open call used, and write its row; it is not counted in totals yet."""
+        self._open.pop(call, None)
+        call.tokens, call.open = tokens, False
+        price = call.plan.shape.budget_price
+        used = self.planner.amounts(tokens, price, call.opened_ns, requests)
+        if crossings := self.ledger.settle(call.hold, used):
+            self.alerts.tell(crossings)
+        self.emit(call)
+
+    def recharge(self, call: Call, before: Tokens, after: Tokens, requests: int = 1) -> None:
+        """Charge a call that has ended with other tokens than before."""
+        amounts, price = self.planner.amounts, call.plan.shape.budget_price
+        call.tokens = after
+        charged = amounts(before, price, call.opened_ns)
+        self.ledger.correct(call.hold, charged, amounts(after, price, call.opened_ns, requests))
+
+    def count(self, call: Call) -> None:
+        """Take a call that has ended into the totals, once."""
+        self.tally.add(call)
+        if self.waiters.waiting:
+            self.waiters.wake()
+
     def tell(self, call: Call, tokens: Tokens) -> None:
         """Correct a call that was settled with our estimate, now that its usage is told."""
         self._lost[call.id] = call
@@ -459,6 +504,7 @@ class Gate:
                     self._lose(call)
                 except Exception as error:  # noqa: BLE001 - nobody else's call may suffer from it
                     self.trouble.note("expire", error)
+        self.told.give_up(everything=everything)
         if everything:
             self.storm.write_all()
 
@@ -470,6 +516,7 @@ class Gate:
         self.unsent.clear()
         self.refused.clear()
         self.storm.forget()
+        self.told.forget()
         self._seldom = Seldom()
         self.renew_generation()
         self._ids.renew()
@@ -620,7 +667,7 @@ class Gate:
             total.input_tokens += max(0, after[0] - before[0])
             total.output_tokens += max(0, after[1] - before[1])
             total.cost += max(0, (call.cost or 0) - cost_before)
-        self._emit(call)
+        self.emit(call)
 
     def _finish(self, call: Call) -> None:
         plan = call.plan
@@ -638,9 +685,10 @@ class Gate:
         if self.waiters.waiting:
             self.waiters.wake()
         if self._sinks:
-            self._emit(call)
+            self.emit(call)
 
-    def _emit(self, call: Call) -> None:
+    def emit(self, call: Call) -> None:
+        """Give its row to every sink."""
         for sink in self._sinks:
             try:
                 sink(call)

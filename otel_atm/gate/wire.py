@@ -54,6 +54,8 @@ class Wire:
             span_id: of the current span; 0 without one.
         """
         asked, gate = self._plan_of(*kind), self._gate
+        if gate.told.waiting:
+            asked = gate.told.give_way(asked)
         call = self._opened(asked.kind, span_id)
         if call is None:
             call = gate.prepare(asked, _SOURCE, emitter, trace_id)

@@ -38,16 +38,17 @@ class Attribution:
     Args:
         gate: makes the plans.
         baggage_keys: scope keys to take from baggage entries of the same name.
+        own: what the process says of itself; goes before what its resource says.
 
     Raises:
         ConfigurationError: a key that no scope can have.
     """
 
-    def __init__(self, gate: Gate, baggage_keys: Iterable[str] = ()) -> None:
-        self._gate = gate
+    def __init__(self, gate: Gate, baggage_keys: Iterable[str] = (), own: Scope = NOBODY) -> None:
+        self._gate, self._own = gate, own
         self._baggage_keys = check_baggage_keys(baggage_keys)
         # The last resource seen, with its scope: one field, so that no thread sees half of it.
-        self._resource: tuple[Resource | None, Scope] = (None, NOBODY)
+        self._resource: tuple[Resource | None, Scope] = (None, own)
 
     def take_from_baggage(self, keys: Iterable[str]) -> None:
         """Take other scope keys from baggage, from now on."""
@@ -127,15 +128,25 @@ class Attribution:
 
     def know(self, resource: Resource) -> None:
         """Calls come from this resource, as long as no span says otherwise."""
-        self._resource = resource, _of_resource(resource)
+        self._resource = resource, _of_resource(resource) | self._own
         self._gate.renew_generation()
+
+    def own(self, own: Scope) -> None:
+        """Say something else of the process from now on."""
+        resource, self._own = self._resource[0], own
+        self._resource = resource, _of_resource(resource) | own if resource else own
+        self._gate.renew_generation()
+
+    def kind(self, provider: str | None, model: str | None, operation: str) -> Kind:
+        """The kind of a call without a span: of the context, and of the resource last seen."""
+        return Kind(self._resource[1] | current_scope(), provider, model, operation)
 
     def _scope(
         self, resource: Resource, attributes: Mapping[str, Any], context: Context | None
     ) -> Scope:
         latest, base = self._resource
         if resource is not latest:
-            base = _of_resource(resource)
+            base = _of_resource(resource) | self._own
             self._resource = resource, base
             self._gate.renew_generation()  # what is remembered is of another resource
         if self._baggage_keys:

@@ -15,7 +15,7 @@ from opentelemetry.trace import Status, StatusCode, get_current_span
 
 from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.gate import PLAIN, Aggregate, Alert, Call, Gate, Telling, Tokens, compatible
-from otel_atm.scope import current_scope
+from otel_atm.scope import NOBODY, Scope, current_scope
 from otel_atm.semconv import (
     ATM_BUDGET_NAME,
     ATM_CALL_ID,
@@ -56,11 +56,14 @@ class GateProcessor(SpanProcessor):
     Args:
         gate: admits and settles.
         baggage_keys: scope keys that may come from baggage.
+        own: what the process says of itself, before its resource.
     """
 
-    def __init__(self, gate: Gate, *, baggage_keys: Iterable[str] = ()) -> None:
+    def __init__(
+        self, gate: Gate, *, baggage_keys: Iterable[str] = (), own: Scope = NOBODY
+    ) -> None:
         self._gate = gate
-        self._attribution = Attribution(gate, baggage_keys)
+        self._attribution = Attribution(gate, baggage_keys, own)
         access = best_access()
         self._at_start, self._at_end, self._write = access.at_start, access.at_end, access.write
         self._fast, self._planner = access is FAST, gate.planner
@@ -106,6 +109,8 @@ class GateProcessor(SpanProcessor):
             if above is not None and type(above) is Aggregate:
                 above.note_call()
                 above = None
+            if self._gate.told.waiting:
+                plan = self._gate.told.give_way(plan)
             most_output = attributes.get(GEN_AI_REQUEST_MAX_TOKENS)
             call = self._gate.begin(
                 plan, _SOURCE, scope_name, above, trace_id, span_id, most_output

@@ -128,6 +128,8 @@ class Spool:
         self._lock = threading.RLock()
         self._segment: _Segment | None = None
         self._begun = False
+        #: Told of a row that could not be written; True: it keeps it for later.
+        self.on_failure: Callable[[Call], bool] | None = None
         _spools.add(self)
 
     def append(self, call: Call) -> None:
@@ -173,7 +175,8 @@ class Spool:
 
     def _lose(self, call: Call, error: Exception) -> None:
         self.seal()  # whatever came of the line, the next segment starts with its own heads
-        self._trouble.note("spool_write", error, dropped=call.outcome.calls)
+        kept = self.on_failure is not None and self.on_failure(call)
+        self._trouble.note("spool_write", error, dropped=0 if kept else call.outcome.calls)
 
     def _append_head(self, key: _HeadKey, call: Call) -> None:
         """Write what a call's row has in common with others, and the row, with one write."""
@@ -314,7 +317,7 @@ def _head_line(number: int, call: Call) -> bytes:
             "tags": call.tags(),
             "attributes": call.attributes(),
             "price_version": price and price.version,
-            "rates": price and price.rates,
+            "rates": price and price.rates and tuple(price.rates),
         }
     )
     return b'[%d,"%b"\n' % (number, head.replace(b'"', b'""'))

@@ -88,6 +88,10 @@ class Store:
             self._trouble, self._reports = trouble, True
             self._spool.report_to(trouble)
 
+    def on_failure(self, keep: Callable[[Call], bool] | None) -> None:
+        """Have `keep` told of rows that cannot be written; True: it keeps them for later."""
+        self._spool.on_failure = keep
+
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Take all events so far into the file.
 

@@ -82,6 +82,8 @@ class Runner:
                 "ANTHROPIC_BASE_URL": provider.anthropic_url,
                 "ANTHROPIC_API_KEY": "none",
                 "ATM_TOKENIZERS_DIR": str(data.folder()),
+                "GOOGLE_GEMINI_BASE_URL": provider.gemini_url,
+                "GEMINI_API_KEY": "none",
                 "NO_COLOR": "1",
                 "COLUMNS": "100",
             },

@@ -13,6 +13,7 @@ import duckdb
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_atm as atm
+from otel_atm.types import LLMPayload
 
 
 def set_up(provider: TracerProvider) -> None:
@@ -30,6 +31,24 @@ def set_up(provider: TracerProvider) -> None:
     instrumentor = atm.OtelAtmInstrumentor()
     assert_type(instrumentor.instrument(tracer_provider=provider, budgets=()), None)
     assert_type(instrumentor.uninstrument(), None)
+
+
+def told() -> None:
+    assert_type(atm.add_user_request("…", model_id="gpt-5.1", username="ann"), str)
+    assert_type(atm.add_model_response({"usage": {}}, token_count=5), str | None)
+    atm.add_user_request(LLMPayload(token_count_override=45, event_type="request"))
+    atm.add_user_request(token_count="5")  # type: ignore[arg-type]
+    atm.limits.add(atm.Scope(user="ann"), atm.Quota(minute_limit=5), atm.AlertLevel.WARNING)
+    atm.limits.add(quota=5)  # type: ignore[arg-type]
+    atm.init(data_manager="sqlite", db_path="a.db", default_app_id="bot")
+    with atm.context(username="ann", _additional_metadata_tags=["a"], department="finance"):
+        pass
+
+    @atm.hook("pre")
+    def audit(event: atm.Draft) -> None:
+        event._additional_metadata_tags.append("audited")
+
+    atm.hook("during")  # type: ignore[arg-type]
 
 
 def budget() -> None:

@@ -1,0 +1,1 @@
+"""The facade: the words of agent-atm, on the gate that all other doors lead to."""

@@ -1,0 +1,179 @@
+"""Limits: agent-atm's rules, which are budgets in other words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from otel_atm.budget import Budget
+from otel_atm.errors import ConfigurationError
+from otel_atm.scope import Scope
+
+
+class AlertLevel(StrEnum):
+    """What happens to a call past a quota."""
+
+    BLOCKING = "blocking"
+    """It is refused: `otel_atm.TokenQuotaExceeded`."""
+    WARNING = "warning"
+    """It is allowed, and its row says "warned"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Tokens in the last minute, hour and day, and in all. None: no limit there.
+
+    Windows slide: no burst of two minutes' tokens around the turn of a minute.
+
+    Raises:
+        ConfigurationError: a limit is no integer > 0, or there is none.
+    """
+
+    minute_limit: int | None = None
+    hour_limit: int | None = None
+    day_limit: int | None = None
+    total_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in _WINDOWS}
+        for name, limit in given.items():
+            if limit is not None and (type(limit) is not int or limit <= 0):
+                raise ConfigurationError(f"{name}={limit!r}: expected tokens, an integer > 0")
+        if not any(given.values()):
+            raise ConfigurationError(f"Quota(): expected one of {', '.join(given)}")
+
+
+_WINDOWS: Final = {
+    "minute_limit": "rolling minute",
+    "hour_limit": "rolling hour",
+    "day_limit": "rolling day",
+    "total_limit": "lifetime",
+}
+_ACTIONS: Final = {AlertLevel.BLOCKING: "block", AlertLevel.WARNING: "warn"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What `Limits.add` was given.
+
+    Attributes:
+        scope: whose tokens it counts; an empty one: everybody's together.
+        quota: how many.
+        alert_level: what happens past it.
+    """
+
+    scope: Scope
+    quota: Quota
+    alert_level: AlertLevel
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """One for each window."""
+        match: dict[str, Any] = {key: _literally(value) for key, value in self.scope.items()}
+        if self.scope.tags:
+            match["tags"] = [_literally(tag) for tag in self.scope.tags]
+        limits = [(getattr(self.quota, name), window) for name, window in _WINDOWS.items()]
+        action = _ACTIONS[self.alert_level]
+        return tuple(
+            Budget(limit=limit, unit="tokens", window=window, match=match, action=action)
+            for limit, window in limits
+            if limit is not None
+        )
+
+
+class Limits:
+    """The rules of this process, beside the budgets of `otel_atm.init`."""
+
+    def __init__(self) -> None:
+        self._rules: dict[Scope, Rule] = {}
+        self.on_change: Callable[[], None] | None = None
+
+    def add(
+        self,
+        scope: Scope | None = None,
+        quota: Quota | None = None,
+        alert_level: AlertLevel | str = AlertLevel.BLOCKING,
+    ) -> Rule:
+        """Limit the tokens of a scope, from now on; another rule of the same scope is replaced.
+
+        ::
+
+            otel_atm.limits.add(
+                scope=otel_atm.Scope(user="free-tier"),
+                quota=otel_atm.Quota(minute_limit=500),
+                alert_level=otel_atm.AlertLevel.BLOCKING,
+            )
+
+        Before `otel_atm.init` rules are kept for it.
+
+        Args:
+            scope: calls that have all its keys and tags; None: all calls together.
+            quota: how many tokens.
+            alert_level: what happens past it.
+
+        Raises:
+            ConfigurationError: an argument cannot be used, or a budget of `init` counts the same;
+                nothing was changed.
+        """
+        if scope is not None and not isinstance(scope, Scope):
+            raise ConfigurationError(f"scope={scope!r}: expected otel_atm.Scope(user=…)")
+        if not isinstance(quota, Quota):
+            raise ConfigurationError(f"quota={quota!r}: expected otel_atm.Quota(minute_limit=…)")
+        rule = Rule(Scope() if scope is None else scope, quota, _level(alert_level))
+        rule.budgets()
+        self._change({**self._rules, rule.scope: rule})
+        return rule
+
+    def remove(self, scope: Scope | None = None) -> None:
+        """End the rule of a scope.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        scope = Scope() if scope is None else scope
+        if scope not in self._rules:
+            raise ConfigurationError(f"limits.remove({scope!r}): there is no rule of this scope")
+        self._change({key: rule for key, rule in self._rules.items() if key != scope})
+
+    def clear(self) -> None:
+        """End all rules."""
+        self._change({})
+
+    def rules(self) -> list[Rule]:
+        """Those that are in force, in the order in which they were given."""
+        return list(self._rules.values())
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """The same, as budgets."""
+        return tuple(budget for rule in self._rules.values() for budget in rule.budgets())
+
+    def forget(self) -> None:
+        """As `clear`, when nobody is left who has to know."""
+        self._rules = {}
+
+    def _change(self, rules: dict[Scope, Rule]) -> None:
+        before, self._rules = self._rules, rules
+        try:
+            if self.on_change is not None:
+                self.on_change()
+        except BaseException:
+            self._rules = before
+            raise
+
+
+def _level(given: str) -> AlertLevel:
+    try:
+        return AlertLevel(str(given).lower())
+    except ValueError:
+        known: Iterable[str] = (f"AlertLevel.{level.name}" for level in AlertLevel)
+        raise ConfigurationError(f"alert_level={given!r}: expected {' or '.join(known)}") from None
+
+
+def _literally(text: str) -> str:
+    """A pattern that matches this text alone."""
+    return "".join(f"[{each}]" if each in "*?[" else each for each in text)
+
+
+#: Of this process.
+limits: Final = Limits()

@@ -1,0 +1,157 @@
+"""The teller: takes what an application tells of its requests and answers to the gate."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from opentelemetry.trace import Span, Status, StatusCode, Tracer, get_current_span
+
+from otel_atm import semconv as sc
+from otel_atm.errors import TokenQuotaExceeded
+from otel_atm.facade.draft import Draft
+from otel_atm.facade.hooks import Hooks
+from otel_atm.facade.rows import check_written
+from otel_atm.facade.told import PLACES, Told, counted
+from otel_atm.gate import Call, Gate, Kind, Tokens
+from otel_atm.scope import scope_of
+from otel_atm.tokenizers import Tokenizers
+
+_OPERATION: Final = "chat"
+#: The most spans that wait for an answer; past it the oldest end without.
+_MOST_SPANS: Final = 10_000
+
+
+class Teller:
+    """Leads what it is told through a gate, and makes a span of it.
+
+    Args:
+        gate: admits and charges.
+        kind_of: (provider, model, operation) → kind of a call in this context.
+        tracer: of the spans.
+        tokenizers: count texts.
+        hooks: change or veto requests.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        kind_of: Callable[[str | None, str | None, str], Kind],
+        tracer: Callable[[], Tracer],
+        tokenizers: Tokenizers,
+        hooks: Hooks,
+    ) -> None:
+        self._gate, self._kind_of, self._tracer = gate, kind_of, tracer
+        self._tokenizers, self._hooks = tokenizers, hooks
+        self._spans: OrderedDict[str, Span] = OrderedDict()  # id of a call → its span
+
+    def ask(self, request: object, given: Mapping[str, Any]) -> str:
+        """Tell of a request; see `otel_atm.add_user_request`."""
+        told = Told.of(request, given, "request", self._tokenizers)
+        plan = self._gate.plan(self._asked(told, "request"))
+        trace_id = get_current_span().get_span_context().trace_id
+        call = self._gate.told.ask(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
+        self._begin_span(call)
+        if call.refusal is not None:
+            raise call.refusal
+        check_written()
+        return call.id
+
+    def answer(self, response: object, given: Mapping[str, Any]) -> str | None:
+        """Tell of an answer; see `otel_atm.add_model_response`."""
+        told = Told.of(response, given, "response", self._tokenizers)
+        kind = self._asked(told, "response")
+        call = self._gate.told.find(kind.scope, told.model_asked)
+        if call is not None:
+            self._settle(call, kind, told)
+            check_written()
+            return call.id
+        if self._gate.told.has_given_way(kind.scope, told.model_asked):
+            return None
+        trace_id = get_current_span().get_span_context().trace_id
+        plan = self._gate.plan(kind)
+        added = self._gate.told.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
+        check_written()
+        return added.id
+
+    def flush(self) -> None:
+        """End the spans of requests that nobody waits for any more."""
+        for call_id in [each for each in self._spans if each not in self._gate.told.waiting]:
+            if (span := self._spans.pop(call_id, None)) is not None:
+                span.end()
+
+    def _settle(self, call: Call, kind: Kind, told: Told) -> None:
+        """The answer of a request that waited for it."""
+        asked, tokens, estimated = call.plan.kind, told.tokens, told.estimated
+        if not told.whole:  # the answer tells nothing of what was asked
+            tokens = (call.tokens[0], *tokens[1:])
+            estimated = estimated or call.outcome.estimated
+        both = Kind(
+            asked.scope | kind.scope,
+            asked.provider or kind.provider,
+            asked.model or kind.model,
+            asked.operation,
+        )
+        self._gate.told.answer(call, self._gate.plan(both), tokens, estimated=estimated)
+        span = self._spans.pop(call.id, None)
+        if span is not None:
+            span.set_attributes(_usage(tokens))
+            span.end()
+
+    def _asked(self, told: Told, side: str) -> Kind:
+        """The kind of what is told, after the hooks before it, which may have changed it."""
+        kind = self._kind_of(told.provider, told.model, _OPERATION)
+        kind = kind._replace(scope=kind.scope | scope_of(told.who))
+        place = PLACES[side]
+        if not told.known:
+            told.put(place, self._gate.plan(kind).estimate[place])
+        draft = Draft.asked(side, told.tokens[place], kind)
+        draft.estimated = told.estimated
+        self._hooks.ask(draft)
+        if draft.token_count != told.tokens[place]:
+            told.put(place, counted(draft.token_count, "token_count"))
+        told.estimated = draft.estimated
+        return Kind(draft.scope(), draft.provider, draft.model_id, _OPERATION)
+
+    def _begin_span(self, call: Call) -> None:
+        """A span of the request, which ends with its answer; of a refused one, now."""
+        try:
+            kind = call.plan.kind
+            span = self._tracer().start_span(
+                f"{kind.operation} {kind.model}" if kind.model else kind.operation
+            )
+            attributes: dict[str, Any] = {
+                sc.GEN_AI_OPERATION_NAME: kind.operation,
+                **call.plan.span_attributes,
+                sc.ATM_CALL_ID: call.id,
+                sc.ATM_DECISION: call.outcome.decision,
+            }
+            if kind.provider:
+                attributes[sc.GEN_AI_PROVIDER_NAME] = kind.provider
+            if kind.model:
+                attributes[sc.GEN_AI_REQUEST_MODEL] = kind.model
+            # Not at its start: to the processor it is no call.
+            span.set_attributes(attributes)
+            if call.refusal is not None:
+                _end_refused(span, call.refusal)
+                return
+            span.set_attributes(_usage(call.tokens))
+            self._spans[call.id] = span
+            while len(self._spans) > _MOST_SPANS:
+                self._spans.popitem(last=False)[1].end()
+        except Exception as error:  # noqa: BLE001 - the call is told of without it
+            self._gate.trouble.note("facade_span", error)
+
+
+def _end_refused(span: Span, refusal: TokenQuotaExceeded) -> None:
+    span.set_attributes({sc.ERROR_TYPE: type(refusal).__name__, sc.ATM_BUDGET_NAME: refusal.budget})
+    span.set_status(Status(StatusCode.ERROR, "refused by a token budget"))
+    span.end()
+
+
+def _usage(tokens: Tokens) -> dict[str, int]:
+    return {
+        sc.USAGE_INPUT[0]: tokens[0],
+        sc.USAGE_OUTPUT[0]: tokens[1],
+    }
