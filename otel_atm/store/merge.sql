@@ -30,7 +30,7 @@ select
     sum(cost_usd) as cost_usd
 from usage_1m_parts semi join due using (bucket)
 group by all
-having sum(calls) <> 0;
+having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0 or sum(cost_usd) <> 0;
 
 delete from usage_1m_parts where bucket in (from due);
 

@@ -13,7 +13,7 @@ select
     sum(cost_usd)::decimal(38, 12)
 from usage_1m_changes
 group by all
-having sum(calls) <> 0
+having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0 or sum(cost_usd) <> 0
 order by bucket;
 
 insert into usage_1h_parts

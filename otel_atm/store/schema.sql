@@ -84,7 +84,7 @@ select
     sum(cost_usd)::double as cost_usd
 from usage_1m_parts semi join usage_1m_split using (bucket)
 group by all
-having sum(calls) <> 0;
+having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0 or sum(cost_usd) <> 0;
 
 create table if not exists usage_1h_parts (
     bucket timestamp not null,
@@ -131,7 +131,7 @@ select
     sum(cost_usd)::double as cost_usd
 from usage_1h_parts semi join usage_1h_split using (bucket)
 group by all
-having sum(calls) <> 0;
+having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0 or sum(cost_usd) <> 0;
 
 -- Segments whose rows are in the tables above, until their files are deleted.
 create table if not exists drained_segments (name varchar not null);

@@ -350,3 +350,13 @@ def test_whatever_is_told_in_whatever_order_every_token_is_counted_once(
     finally:
         told.handle.shutdown()
         told.provider.shutdown()
+
+
+def test_roll_ups_have_the_tokens_of_answers_without_calls(told: Told) -> None:
+    for tokens in (7, 5):
+        atm.add_model_response(token_count=tokens, username="ann")
+        told.rows()
+    with atm.connect(told.path) as db:
+        for relation in ("usage_events", "usage_1m", "usage_1h"):
+            query = f"select sum(calls), sum(output_tokens) from {relation}"
+            assert db.sql(query).fetchall() == [(0, 12)], relation
