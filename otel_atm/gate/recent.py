@@ -23,6 +23,9 @@ _SLACK_NS: Final = 5_000_000
 _LATE_NS: Final = 5 * SECOND_NS
 
 
+#: The door of calls that no span covers.
+_APART: Final = "admit"
+
 #: What calls are alike in: (input, output) tokens; the id of an answer; None: estimated tokens.
 _Key = tuple[int, int] | str | None
 
@@ -110,6 +113,8 @@ class Recent:
                 call = new.popleft()
             except IndexError:
                 break
+            if call.source == _APART:
+                continue
             keys = _keys(call)
             self._kept.append((keys, call))
             for key in keys:

@@ -429,7 +429,7 @@ class GateProcessor(SpanProcessor):
             return
         if within is not None:
             within.note_call()
-        call = gate.charge(plan, _SOURCE, name, trace_id, span_id)
+        call = gate.charge(gate.told.give_way(plan), _SOURCE, name, trace_id, span_id)
         if all(times):
             call.started_ns, call.ended_ns = times
         failed = span.status.status_code is StatusCode.ERROR

@@ -263,6 +263,22 @@ class TestACallThatADoorSees:
         assert told.metric("atm.calls") == 1
         assert told.metric("atm.tokens") == 18
 
+    def test_only_at_its_end_is_counted_once_too(self, told: Told) -> None:
+        atm.add_user_request("How do I …", model_id="gpt-5.1", username="ann")
+        tracer = told.provider.get_tracer("late")
+        tracer.start_span("chat", attributes={**CHAT, **USED}).end()
+        atm.add_model_response("Like this.", model_id="gpt-5.1", username="ann")
+        assert told.rows("source, calls, total_tokens, user_id") == [
+            ("facade", 0, 0, "ann"),
+            ("span", 1, 18, "ann"),
+        ]
+
+    def test_beside_an_admitted_one_is_another_call(self, told: Told) -> None:
+        with atm.admit(input_tokens=11, output_tokens=7, model="gpt-5.1") as call:
+            call.settle(input_tokens=11, output_tokens=7)
+        told.provider.get_tracer("late").start_span("chat", attributes={**CHAT, **USED}).end()
+        assert told.rows("source, total_tokens") == [("admit", 18), ("span", 18)]
+
     def test_answers_one_request_that_gave_way(self, told: Told) -> None:
         atm.add_user_request("How do I …", model_id="gpt-5.1")
         self.call(told)
