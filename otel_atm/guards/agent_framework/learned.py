@@ -29,8 +29,9 @@ class Learned:
     def hold(self, model: str | None, given: int, most: int) -> tuple[int, int]:
         """Input and output to hold.
 
-        The output is what 95 % of the last 112 calls of the model stayed below, once there were
-        16 of them; the input is what the request has.
+        Once there were 16 calls of the model: the output that 95 % of the last 112 stayed below,
+        and the input that the request has, with as much more as 95 % of them had: what the provider
+        counts besides the text that is seen here.
 
         Args:
             model: that is asked.
@@ -41,13 +42,20 @@ class Learned:
             recent = list(self._recent.get(model) or ())
         if len(recent) < ENOUGH:
             return max(given, self._half), min(most, self._half)
-        return given, min(most, learn(recent)[1])
+        more, made, *_ = learn(recent)
+        return given + more, min(most, made)
 
-    def note(self, model: str | None, given: int, made: int) -> None:
-        """Learn from a call that its provider has reported."""
+    def note(self, model: str | None, more: int, made: int) -> None:
+        """Learn from a call that its provider has reported.
+
+        Args:
+            model: that was asked.
+            more: input tokens, as reported, besides those that the request was reckoned to be.
+            made: output tokens, as reported.
+        """
         with self._lock:
             recent = self._recent.get(model)
             if recent is None:
                 recent = deque(maxlen=KEPT)
                 self._recent.put(model, recent)
-            recent.append((given, made, 0, 0, 0))
+            recent.append((max(0, more), made, 0, 0, 0))

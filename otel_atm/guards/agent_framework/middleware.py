@@ -242,6 +242,6 @@ class TokenGuardMiddleware(ChatMiddleware):
         if told is None:
             return
         if not told.estimated:
-            self._learned.note(call.model, told.given or 0, told.made or 0)
+            self._learned.note(call.model, (told.given or 0) - call.given, told.made or 0)
         record = records.usage(call, told, self.quota_tokens, used, self._clock())
         await tell("on_usage", self.on_usage, record, self.trouble)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 
 class Plain:
-    """As on the page of the product: it reads and adds. Fails while `broken`."""
+    """As on the page of the product: it reads and adds, in any thread. Fails while `broken`."""
 
     def __init__(self) -> None:
         self.totals: dict[tuple[str, str], int] = {}
         self.broken = False
+        self._lock = threading.Lock()
 
     def get_usage(self, user_id: str, period_key: str) -> int:
         self._work()
@@ -19,7 +21,8 @@ class Plain:
     def add_usage(self, user_id: str, period_key: str, tokens: int) -> None:
         self._work()
         key = user_id, period_key
-        self.totals[key] = self.totals.get(key, 0) + tokens
+        with self._lock:
+            self.totals[key] = self.totals.get(key, 0) + tokens
 
     def _work(self) -> None:
         if self.broken:

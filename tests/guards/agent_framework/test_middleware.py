@@ -326,7 +326,7 @@ def test_a_store_that_cannot_hold_counts_all_the_same(guarded: Make) -> None:
 def test_what_is_held_is_learned(guarded: Make) -> None:
     guard = guarded(1 << 30)
     for _ in range(16):
-        run(guard, Model(usage(3, 70)), "x" * 40)
+        run(guard, Model(usage(13, 70)), "x" * 40)
 
     async def main() -> tuple[int, int]:
         task = asyncio.create_task(ask(guard, Model(wait=asyncio.Event().wait), "x" * 40))
@@ -337,6 +337,10 @@ def test_what_is_held_is_learned(guarded: Make) -> None:
         return guard.records[-1]["input_tokens"], guard.records[-1]["output_tokens"]
 
     assert asyncio.run(main()) == (10, 70)
+    guard.middleware.quota_tokens = 0
+    with pytest.raises(QuotaExceededError) as raised:
+        run(guard, Model(), "x" * 400)
+    assert raised.value.requested == 100 + 3 + 70, "3 more than its text, as those before"
 
 
 def test_max_tokens_is_the_most_output_that_is_held(guarded: Make) -> None:
