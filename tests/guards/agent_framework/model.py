@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import httpx
+import openai
 from agent_framework import (
     BaseChatClient,
     ChatMiddlewareLayer,
@@ -100,6 +102,17 @@ class Model(FunctionInvocationLayer[Any], ChatMiddlewareLayer[Any], BaseChatClie
 def _update(*contents: Content, **more: Any) -> ChatResponseUpdate:
     return ChatResponseUpdate(
         contents=list(contents), role="assistant", model="test-model-1", **more
+    )
+
+
+def openai_client(base_url: str) -> openai.AsyncOpenAI:
+    """A client that keeps no connection, so that nobody has to close it."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key="none",
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(limits=limits),
     )
 
 
