@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import Final
 
 from otel_atm.cache import Cache
-from otel_atm.gate.estimate import ENOUGH, KEPT, learn
-from otel_atm.price import Tokens
+from otel_atm.gate.estimate import ENOUGH, Sizes, learn
 
 #: Models that are remembered.
 _MODELS: Final = 256
@@ -23,7 +21,7 @@ class Learned:
 
     def __init__(self, default_hold: int) -> None:
         self._half = max(1, default_hold // 2)
-        self._recent: Cache[str | None, deque[Tokens]] = Cache(_MODELS)
+        self._recent: Cache[str | None, Sizes] = Cache(_MODELS)
         self._lock = threading.Lock()
 
     def hold(self, model: str | None, given: int, most: int) -> tuple[int, int]:
@@ -39,10 +37,10 @@ class Learned:
             most: the most output that it may have.
         """
         with self._lock:
-            recent = list(self._recent.get(model) or ())
-        if len(recent) < ENOUGH:
-            return max(given, self._half), min(most, self._half)
-        more, made, *_ = learn(recent)
+            recent = self._recent.get(model)
+            if recent is None or len(recent) < ENOUGH:
+                return max(given, self._half), min(most, self._half)
+            more, made, *_ = learn(recent)
         return given + more, min(most, made)
 
     def note(self, model: str | None, more: int, made: int) -> None:
@@ -56,6 +54,7 @@ class Learned:
         with self._lock:
             recent = self._recent.get(model)
             if recent is None:
-                recent = deque(maxlen=KEPT)
+                recent = Sizes()
                 self._recent.put(model, recent)
-            recent.append((max(0, more), made, 0, 0, 0))
+            recent.add((max(0, more),), (made,))
+            recent.forget()
