@@ -33,7 +33,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert held == there
-    assert {"otel_atm/py.typed", "otel_atm/store/ingest.sql"} <= held
+    assert {"otel_atm/py.typed", "otel_atm/store/schema.sql"} <= held
 
 
 def test_the_wheel_says_what_the_project_says(wheel: zipfile.ZipFile) -> None:
