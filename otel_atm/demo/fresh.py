@@ -9,15 +9,13 @@ from otel_atm.errors import StoreError
 from otel_atm.faces import connect
 from otel_atm.store.drain import has_segments
 from otel_atm.store.lock import locked
+from otel_atm.store.opening import own_tables
 from otel_atm.store.paths import StorePaths
 
 _FOREIGN_ROWS = "select count(*) from usage_events where app is distinct from $app"
 _FOREIGN_TABLES = """
 select count(*) from duckdb_tables()
-where database_name = current_database()
-    and table_name not in
-        ('usage_events', 'usage_1m_changes', 'drained_segments', 'atm_schema',
-         'usage_1m_parts', 'usage_1m_split', 'usage_1h_parts', 'usage_1h_split')
+where database_name = current_database() and not list_contains($ours, table_name)
 """
 
 
@@ -43,7 +41,7 @@ def _check(db: str) -> None:
     try:
         with connect(db) as reader:
             ((rows,),) = reader.sql(_FOREIGN_ROWS, {"app": APP}).fetchall()
-            ((tables,),) = reader.sql(_FOREIGN_TABLES).fetchall()
+            ((tables,),) = reader.sql(_FOREIGN_TABLES, {"ours": own_tables()}).fetchall()
     except (duckdb.Error, StoreError) as error:
         raise StoreError(_sentence(db, "it is no file of a demo")) from error
     if rows or tables:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -23,9 +23,9 @@ OFFLINE: Final = {"autoinstall_known_extensions": False, "autoload_known_extensi
 
 #: Of those who write: rows come from a thread beside the application, which needs the processor.
 _WRITING: Final = {**OFFLINE, "threads": 2}
-#: In a notebook DuckDB would draw bars into the application's output.
-QUIET: Final = "set enable_progress_bar = false"
 
+_SCHEMA: Final = ("schema.sql", "points_schema.sql", "macros.sql")
+_TABLE: Final = re.compile(r"create table if not exists (\w+)")
 _HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 _OURSELVES: Final = ("different configuration than existing", "Unique file handle conflict")
 
@@ -64,11 +64,17 @@ def opened(database: Path) -> Iterator[DuckDBPyConnection]:
     except duckdb.Error as error:
         raise StoreError(explained(database, error)) from error
     try:
-        connection.execute(QUIET)
+        quieten(connection)
         _ensure_schema(connection, database)
         yield connection
     finally:
         connection.close()
+
+
+def quieten(connection: DuckDBPyConnection) -> None:
+    """Have DuckDB draw no bars into the application's output."""
+    with suppress(duckdb_module().InvalidInputException):  # a notebook that cannot draw any
+        connection.execute("set enable_progress_bar = false")
 
 
 def explained(database: Path, error: Exception, verb: str = "opened") -> str:
@@ -119,6 +125,12 @@ def statements(name: str) -> list[str]:
     return [statement for part in text.split(";\n") if (statement := part.strip())]
 
 
+def own_tables() -> list[str]:
+    """Names of the tables that a file of this version, or of an older one, may have."""
+    made = [each for name in _SCHEMA for each in statements(name)]
+    return ["usage_1m_changes", *_TABLE.findall("\n".join(made))]
+
+
 def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
     row = connection.execute("select current_database()").fetchone()
     version = version_of(connection, database, row[0] if row else "")
@@ -127,7 +139,7 @@ def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
     connection.begin()
     if version == 1:
         connection.execute("drop view usage_1m")
-    for name in ("schema.sql", "points_schema.sql", "macros.sql"):
+    for name in _SCHEMA:
         for statement in statements(name):
             connection.execute(statement)
     if version == 1:

@@ -19,10 +19,10 @@ from otel_atm.store.drain import create, drain
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import (
     OFFLINE,
-    QUIET,
     NewerFileError,
     duckdb_module,
     explained,
+    quieten,
     statements,
     version_of,
 )
@@ -89,7 +89,7 @@ class Reader:
         _check(query)
         self._take_in()
         memory: DuckDBPyConnection = duckdb.connect(":memory:", config=dict(OFFLINE))
-        memory.execute(QUIET)
+        quieten(memory)
         statement = f"create temp table result as (\n{query.rstrip().rstrip(';')}\n)"
         with ExitStack() as lock:
             lock.enter_context(_reading(self._paths))
