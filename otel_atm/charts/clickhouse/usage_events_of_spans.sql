@@ -2,7 +2,7 @@
 -- for each call, however many instrumentations made a span of it and however often a batch was sent.
 -- Reads the attributes that semconv.py names; of two names the newer comes first. What a span does
 -- not know: an estimate (a call that reported no usage has no tokens), calls of atm.admit(), the
--- corrections of later revisions.
+-- corrections of later revisions. Refusals that repeat have a row each.
 create view if not exists usage_events_of_spans as
 with
     (attributes, names) -> arrayFirst(x -> x != '', arrayMap(n -> attributes[n], names)) as first_of,
@@ -56,11 +56,8 @@ with
         select
             if(call_id != '', call_id, concat(in_trace, '-', span)) as id,
             min(started) as first_started,
-            argMin(in_trace, started) as of_trace,
-            uniqExact(in_trace) as traces,
-            argMin(span, started) as of_span,
-            uniqExact(span) as spans,
-            argMin(ended, (started, -lasted_ns)) as how,
+            -- The outermost is the span that opened the call.
+            argMin((in_trace, span, ended, did), (started, -lasted_ns)) as opened,
             max(lasted_ns) as longest_ns,
             max(is_refused) as refused,
             max(a['atm.decision']) as decided,
@@ -81,7 +78,6 @@ with
                 'gen_ai.request.model', 'gen_ai.response.model', 'llm.model_name',
                 'embedding.model_name'
             ])) as with_model,
-            argMin(did, started) as what,
             -- A part that is larger than its whole was left out of it.
             max(given + if(given < cached + written, cached + written, 0)) as tokens_in,
             max(made + if(made < thought, thought, 0)) as tokens_out,
@@ -102,8 +98,8 @@ with
 select
     id as event_id,
     toDateTime64(first_started, 6, 'UTC') as ts,
-    if(traces = 1, nullIf(of_trace, ''), null) as trace_id,
-    if(refused and spans > 1, null, nullIf(of_span, '')) as span_id,
+    nullIf(opened.1, '') as trace_id,
+    nullIf(opened.2, '') as span_id,
     if(refused, null, toInt64(intDiv(longest_ns, 1000))) as duration_us,
     if(first_chunk_s > 0, toInt64(first_chunk_s * 1e6), null) as ttft_us,
     if(startsWith(from_service, 'unknown_service'), null, nullIf(from_service, '')) as service,
@@ -114,11 +110,11 @@ select
     nullIf(in_session, '') as session_id,
     nullIf(asked, '') as provider,
     nullIf(with_model, '') as model,
-    nullIf(what, '') as operation,
-    if(refused, 'error', how) as status,
+    nullIf(opened.4, '') as operation,
+    if(refused, 'error', opened.3) as status,
     multiIf(refused, 'refused', decided = '', 'allowed', decided) as decision,
     nullIf(by_budget, '') as budget,
-    toInt64(if(refused, spans, 1)) as calls, -- refusals that repeat share an id
+    toInt64(1) as calls,
     toInt64(if(refused, 0, 1)) as attempts,
     tokens_in as input_tokens,
     tokens_out as output_tokens,
