@@ -109,7 +109,7 @@ def test_a_notebook_sees_what_a_running_service_writes(
     seen = next(out.text for out in outputs if " calls, then " in out.get("text", ""))
     before, after = (int(word) for word in seen.split() if word.isdigit())
     assert after > before
-    texts = [out.data["text/plain"] for out in outputs if "data" in out]
+    texts = [out.data.get("text/plain", "") for out in outputs if "data" in out]
     assert all(any(user in text for text in texts[-2:]) for user in ("ann", "bob", "cid"))
     assert any(out.get("text") == "0.0 s behind\n" for out in outputs)
 
