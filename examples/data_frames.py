@@ -1,6 +1,6 @@
 """One file, three libraries of data frames: pandas, polars, Ibis.
 
-    pip install 'otel-atm[demo,dashboards,ibis]' polars
+pip install 'otel-atm[demo,dashboards,ibis]' polars
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A shop under gunicorn: four workers, forked from one program, share one budget and one file.
 
-    python examples/gunicorn_shop.py
-    curl -i -H 'x-user: ann' http://127.0.0.1:8080
+python examples/gunicorn_shop.py
+curl -i -H 'x-user: ann' http://127.0.0.1:8080
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@
 # %% [markdown]
 # # Beside a running service
 #
-# Start `python examples/service.py` in a terminal and leave it running. It writes to the file that this
-# notebook reads: `ATM_DB`, else `tokens.duckdb` in the folder where both were started.
+# Start `python examples/service.py` in a terminal and leave it running. It writes to the file that
+# this notebook reads: `ATM_DB`, else `tokens.duckdb` in the folder where each was started. Set
+# `ATM_DB` for both if these differ.
 
 # %%
 import os
@@ -57,18 +58,19 @@ print(f"{before} calls, then {count()}")
 figures.tokens_over_time(queries.tokens_over_time(db, width_s=1), width_s=1)
 
 # %% [markdown]
-# Any question of your own, as a pandas data frame. `db.stale_s` says by how many seconds the answer may be
-# behind: 0.0, unless the file could not be written to.
+# Any question of your own, as a pandas data frame. `db.stale_s` says by how many seconds the answer
+# may be behind: 0.0, unless the file could not be written to.
 
 # %%
 frame = db.sql(
     """
-    select user_id as user, decision, sum(calls)::bigint as calls, sum(total_tokens)::bigint as tokens
+    select user_id as user, decision,
+        sum(calls)::bigint as calls, sum(total_tokens)::bigint as tokens
     from usage_events group by all order by all
     """
 ).df()
 print(f"{db.stale_s} s behind")
-frame
+frame.head(20)
 
 # %%
 frame.pivot_table(index="user", columns="decision", values="calls", fill_value=0)

@@ -63,7 +63,7 @@ def usage_events(name: str = "usage_events") -> Table:
 
 
 def tokens_by_hour_and_model(events: Table) -> Table:
-    """hour (UTC), model, calls, input_tokens, output_tokens, total_tokens; the oldest first."""
+    """By hour (UTC) and model: calls, input_tokens, output_tokens, total_tokens; oldest first."""
     sent = _sent(events)
     return (
         sent.group_by(hour=sent.ts.truncate("h"), model=sent.model)
@@ -78,7 +78,7 @@ def tokens_by_hour_and_model(events: Table) -> Table:
 
 
 def top_users(events: Table, most: int = 20) -> Table:
-    """user_id, calls, total_tokens of the users who spent most tokens, in that order.
+    """By user_id: calls, total_tokens of the users who spent most tokens, in that order.
 
     Args:
         events: the table.
@@ -94,7 +94,7 @@ def top_users(events: Table, most: int = 20) -> Table:
 
 
 def latency(events: Table) -> Table:
-    """model, calls, p50_ms, p95_ms of the calls that ended well.
+    """By model: calls, p50_ms, p95_ms of the calls that ended well.
 
     A quantile is the shortest duration that at least this part of the calls did not exceed, to
     within 0.5 %. Engines differ by more in functions that go by the name of quantile: ClickHouse's
@@ -115,14 +115,16 @@ def latency(events: Table) -> Table:
     return (
         ranked.group_by("model")
         .agg(
-            calls=ranked.calls.sum(), p50_ms=_quantile_ms(ranked, 50), p95_ms=_quantile_ms(ranked, 95)
+            calls=ranked.calls.sum(),
+            p50_ms=_quantile_ms(ranked, 50),
+            p95_ms=_quantile_ms(ranked, 95),
         )
         .order_by(_last("model"))
     )
 
 
 def tokens_by_tag(events: Table) -> Table:
-    """tag, calls, total_tokens; a call with two tags is under both, one with none under none."""
+    """By tag: calls, total_tokens; a call with two tags is under both, one with none under none."""
     sent = _sent(events)
     tagged = sent.select("calls", "total_tokens", tag=sent.tags.unnest())
     return (
@@ -133,9 +135,9 @@ def tokens_by_tag(events: Table) -> Table:
 
 
 def cost_by_team(events: Table) -> Table:
-    """team, cost_usd, unpriced_tokens: of calls whose price is not known; the costliest first.
+    """By team: cost_usd, unpriced_tokens; the costliest first.
 
-    cost_usd is null for a team of which no call has a price.
+    cost_usd is null for a team of which no call has a price; unpriced_tokens are of such calls.
     """
     sent = _sent(events)
     return (

@@ -89,7 +89,12 @@ def test_four_workers_of_gunicorn_share_a_budget_and_each_call_is_in_the_file_on
     assert reached == 20
     assert query(
         path, "select user_id, decision, sum(calls) from usage_events group by all order by all"
-    ) == [("ann", "allowed", 10), ("ann", "refused", 30), ("bob", "allowed", 10), ("bob", "refused", 30)]
+    ) == [
+        ("ann", "allowed", 10),
+        ("ann", "refused", 30),
+        ("bob", "allowed", 10),
+        ("bob", "refused", 30),
+    ]
 
 
 def test_a_notebook_sees_what_a_running_service_writes(

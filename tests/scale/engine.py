@@ -56,7 +56,8 @@ def main(folder: str) -> None:
             rows, error = [json.loads(row) for row in answer.splitlines()], ""
         except Exception as failed:  # noqa: BLE001 - told to whoever asked
             rows, error = [], str(failed) or repr(failed)
-        print(json.dumps([rows, error]), flush=True)
+        sys.stdout.write(json.dumps([rows, error]) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

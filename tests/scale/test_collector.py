@@ -48,7 +48,7 @@ def test_nothing_is_given_up_when_clickhouse_is_away(config: collector.Config) -
 
 def test_what_the_view_reads_survives_the_redaction(config: collector.Config) -> None:
     sql = clickhouse.read("usage_events_of_spans")
-    read = {name for name in re.findall(r"'([a-z_]+\.[a-z_.]+)'", sql)} - {"atm."}
+    read = set(re.findall(r"'([a-z_]+\.[a-z_.]+)'", sql)) - {"atm."}
     span = collector.redact(config, collector.Span(dict.fromkeys(read, 7)))
     resource = {name for name in read if name.startswith("deployment.")}
     assert set(read) - set(span.attributes) == REMOVED | resource

@@ -12,7 +12,7 @@ import ibis
 import pytest
 
 import otel_atm as atm
-from otel_atm.charts import questions
+from otel_atm.charts import clickhouse, questions
 from otel_atm.store.parquet import export
 from otel_atm.store.paths import StorePaths
 from tests.charts.conftest import make_file
@@ -20,8 +20,8 @@ from tests.scale.engine import ClickHouse
 
 Rows = list[dict[str, Any]]
 
-#: 40,000 calls of three days: long tails, payers that nobody named, refusals that share a row, prices
-#: that nobody knows, calls that failed, tags.
+#: 40,000 calls of three days: long tails, payers that nobody named, refusals that share a row,
+#: prices that nobody knows, calls that failed, tags.
 FILL = """
 insert into usage_events by name
 select
@@ -128,7 +128,8 @@ def test_the_numbers_are_those_of_plain_sql(path: Path) -> None:
             "group by 1 order by t desc, 1 nulls last limit 3"
         )
         assert answered(questions.tokens_by_tag(events)) == rows(
-            "select tag, sum(calls), sum(total_tokens) as t from usage_events, unnest(tags) as _(tag) "
+            "select tag, sum(calls), sum(total_tokens) as t "
+            "from usage_events, unnest(tags) as _(tag) "
             "where decision <> 'refused' group by 1 order by t desc, 1"
         )
         costs = answered(questions.cost_by_team(events))
@@ -198,9 +199,17 @@ def test_rows_arrive_whole_whatever_the_time_zone_of_the_server(
     with duckdb.connect(path, read_only=True) as plain:
         rows = plain.execute(
             "select event_id, epoch_us(ts) as us, team, tags, attributes.department::varchar, "
-            "attributes.\"a.b\"::varchar from usage_events order by event_id"
+            'attributes."a.b"::varchar from usage_events order by event_id'
         ).fetchall()
     assert [tuple(row.values()) for row in found] == rows
+
+
+def test_sql_that_is_not_there_is_said_to_be_so() -> None:
+    with pytest.raises(ValueError) as raised:
+        clickhouse.read("../x")
+    assert str(raised.value) == (
+        "'../x': expected one of usage_events, model_prices, usage_events_of_spans"
+    )
 
 
 def test_the_columns_are_those_of_the_schema(path: Path, database: ClickHouse) -> None:

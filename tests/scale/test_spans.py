@@ -229,9 +229,9 @@ def test_the_five_questions_have_the_answers_that_the_file_gives(
 ) -> None:
     for number in range(30):
         tags = ["even"] if number % 2 == 0 else ["odd", "third"]
-        with atm.context(user=f"u{number % 4}", team=f"t{number % 3}", tags=tags):
-            with suppress(atm.TokenQuotaExceeded):
-                shop.call("gpt-5.1" if number % 5 else "unknown model")
+        payer = atm.context(user=f"u{number % 4}", team=f"t{number % 3}", tags=tags)
+        with payer, suppress(atm.TokenQuotaExceeded):
+            shop.call("gpt-5.1" if number % 5 else "unknown model")
         shop.clock.advance(600)
     collect(database, shop)
     shop.processor.force_flush()
