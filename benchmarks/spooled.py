@@ -61,7 +61,7 @@ def write(database: Path, rows: int, *, apart_ns: int = 50_000_000, seed: int = 
         at += apart_ns
         plan = next(plans)
         trace, span = chance.getrandbits(128), chance.getrandbits(64)
-        call = Call(f"{seed:08x}-{number:012d}", plan, (), at, "span", "bench", trace, span)
+        call = Call.of(f"{seed:08x}-{number:012d}", plan, (), at, "span", "bench", trace, span)
         call.started_ns, call.ended_ns = at, at + chance.randrange(10**8, 10**10)
         call.ttft_us = chance.randrange(10**5, 10**6) if number % 2 else None
         tokens = chance.randrange(50, 8_000)
