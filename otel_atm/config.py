@@ -333,7 +333,7 @@ class Assembly:
             if store is None:
                 return []
             store.on_failure(None)
-            return [store.append]
+            return [store.sink]
         rows = self._rows
         if rows is None or rows.store is not store or rows.policy != policy:
             rows = self._rows = Rows(store, self.gate, hooks, policy)
