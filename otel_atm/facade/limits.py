@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,6 +88,7 @@ class Limits:
 
     def __init__(self) -> None:
         self._rules: dict[Scope, Rule] = {}
+        self._lock = threading.RLock()
         self.on_change: Callable[[], None] | None = None
 
     def add(
@@ -122,7 +124,8 @@ class Limits:
             raise ConfigurationError(f"quota={quota!r}: expected otel_atm.Quota(minute_limit=…)")
         rule = Rule(Scope() if scope is None else scope, quota, _level(alert_level))
         rule.budgets()
-        self._change({**self._rules, rule.scope: rule})
+        with self._lock:
+            self._change({**self._rules, rule.scope: rule})
         return rule
 
     def remove(self, scope: Scope | None = None) -> None:
@@ -131,14 +134,16 @@ class Limits:
         Raises:
             ConfigurationError: there is none.
         """
-        scope = Scope() if scope is None else scope
-        if scope not in self._rules:
-            raise ConfigurationError(f"limits.remove({scope!r}): there is no rule of this scope")
-        self._change({key: rule for key, rule in self._rules.items() if key != scope})
+        gone = Scope() if scope is None else scope
+        with self._lock:
+            if gone not in self._rules:
+                raise ConfigurationError(f"limits.remove({gone!r}): there is no rule of this scope")
+            self._change({key: rule for key, rule in self._rules.items() if key != gone})
 
     def clear(self) -> None:
         """End all rules."""
-        self._change({})
+        with self._lock:
+            self._change({})
 
     def rules(self) -> list[Rule]:
         """Those that are in force, in the order in which they were given."""
@@ -151,6 +156,10 @@ class Limits:
     def forget(self) -> None:
         """As `clear`, when nobody is left who has to know."""
         self._rules = {}
+
+    def after_fork(self) -> None:
+        """In a forked child: whoever was changing rules is not here."""
+        self._lock = threading.RLock()
 
     def _change(self, rules: dict[Scope, Rule]) -> None:
         before, self._rules = self._rules, rules

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.gate.call import NO_TOKENS, Call
 from otel_atm.gate.outcome import Outcome
-from otel_atm.gate.plan import Kind, Plan, compatible
+from otel_atm.gate.plan import Kind, Plan, compatible, same_model
 from otel_atm.price import Tokens
 from otel_atm.scope import COLUMN_KEYS, Scope
 
@@ -34,12 +35,17 @@ class Stated:
     Args:
         gate: that the calls pass.
         ttl_ns: for how long a request waits for its answer.
+
+    Attributes:
+        waiting: requests that wait, by id, the oldest first.
+        on_leave: called with each that waits no longer, and has no answer.
     """
 
     def __init__(self, gate: Gate, ttl_ns: int) -> None:
         self._gate, self._ttl_ns = gate, ttl_ns
         self._lock = threading.RLock()
-        self.waiting: OrderedDict[str, Call] = OrderedDict()  # by id, oldest first
+        self.waiting: OrderedDict[str, Call] = OrderedDict()
+        self.on_leave: Callable[[Call], None] = lambda _: None
         self._of: dict[_Payer, dict[str, Call]] = {}  # the same, by who pays
         self._gone: dict[str, None] = {}  # ids of those that gave way
 
@@ -79,7 +85,7 @@ class Stated:
             if latest is not None and mine and self._leave(latest):
                 return latest
             for call in self._of.get(_payer(scope), {}).values():
-                if _same_model(call.plan.kind, model):
+                if same_model(call.plan.kind.model, model):
                     self._leave(call)
                     return call
         return None
@@ -129,6 +135,7 @@ class Stated:
         )
         gate.recharge(told, before, NO_TOKENS, requests=0)
         gate.emit(told)
+        self.on_leave(told)
         kind = plan.kind
         return gate.plan(Kind(kind.scope | told.plan.kind.scope, *kind[1:]))
 
@@ -156,6 +163,7 @@ class Stated:
                     return
                 self._leave(call)
             self._gate.count(call)
+            self.on_leave(call)
 
     def forget(self) -> None:
         """In a forked child: these are the parent's."""
@@ -186,8 +194,6 @@ def _payer(scope: Scope) -> _Payer:
 def _may_answer(asked: Kind, scope: Scope, model: str | None) -> bool:
     """Whether one who says no other payer than the request did tells its answer."""
     said = [(key, scope.get(key)) for key in COLUMN_KEYS if key in scope]
-    return _same_model(asked, model) and all(asked.scope.get(key) == value for key, value in said)
-
-
-def _same_model(asked: Kind, model: str | None) -> bool:
-    return model is None or asked.model is None or asked.model == model
+    return same_model(asked.model, model) and all(
+        asked.scope.get(key) == value for key, value in said
+    )

@@ -309,7 +309,7 @@ class TestACallThatADoorSees:
         ({"token_count": 1.5}, "token_count=1.5: expected tokens"),
         ({"token_count": True}, "token_count=True: expected tokens"),
         ({"token_count": 1, "model_id": ""}, "model_id='': expected a text"),
-        ({"token_count": 1, "username": 7}, "username=7: expected a text"),
+        ({"token_count": 1, "username": 7.5}, "username=7.5: expected a text or an integer"),
         ({"token_count": 1, "_additional_metadata_tags": "faq"}, "tags='faq': tags are a list"),
         (
             {"token_count": 1, "_additional_metadata_config": ["a"]},
