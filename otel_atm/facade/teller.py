@@ -63,13 +63,14 @@ class Teller:
         begin_writing()
         told = Told.of(response, given, "response", self._count)
         kind = self._asked(told, "response")
+        # First: else this answer would be that of another request of the same payer.
+        if self._gate.told.has_given_way(kind.scope, told.model_asked):
+            return None
         call = self._gate.told.find(kind.scope, told.model_asked)
         if call is not None:
             self._settle(call, kind, told)
             check_written()
             return call.id
-        if self._gate.told.has_given_way(kind.scope, told.model_asked):
-            return None
         trace_id = get_current_span().get_span_context().trace_id
         plan = self._gate.plan(kind)
         added = self._gate.told.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
@@ -128,7 +129,6 @@ class Teller:
             if call.refusal is not None:
                 _end_refused(span, call.refusal)
                 return
-            span.set_attributes(_usage(call.tokens))
             self._spans[call.id] = span
             if call.id not in self._gate.told.waiting:
                 self._end_span(call)  # another thread was faster
@@ -140,7 +140,8 @@ class Teller:
         try:
             span = self._spans.pop(call.id, None)
             if span is not None:
-                span.set_attributes(_usage(call.tokens))
+                if call.outcome.calls:  # else a door's span tells
+                    span.set_attributes(_usage(call.tokens))
                 span.end()
         except Exception as error:  # noqa: BLE001 - of an exporter, or the user's processor
             self._gate.trouble.note("facade_span", error)
