@@ -15,6 +15,10 @@ _SHAPES: Final = (
     ("messages", "openai.chat"),
     ("input", "openai.responses"),
     ("prompt", "openai.completions"),
+    ("message", "cohere.chat"),
+    ("texts", "cohere.embed"),
+    ("instances", "vertex.predict"),
+    ("inputText", "bedrock.invoke"),
 )
 
 
@@ -32,13 +36,21 @@ def body_of(said: object) -> tuple[Body, str] | None:
         return None
     for name, shape in _SHAPES:
         value = said.get(name)
+        if isinstance(value, list | tuple):
+            parts = [_part(each) for each in value]
+            return {**said, name: parts}, _shape(shape, said, parts)
         if value:
-            listed = isinstance(value, list | tuple)
-            body = {**said, name: [_part(each) for each in value]} if listed else said
-            if shape == "openai.chat" and "system" in said:
-                shape = "anthropic.messages"
-            return body, shape
+            return said, shape
     return None
+
+
+def _shape(shape: str, body: Body, parts: list[object]) -> str:
+    """The format, where another has the same field."""
+    if shape == "openai.chat" and "system" in body:
+        return "anthropic.messages"
+    if shape == "openai.responses" and not any(isinstance(part, Mapping) for part in parts):
+        return "openai.embeddings"
+    return shape
 
 
 def _part(said: object) -> object:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -63,24 +63,26 @@ class Rule:
         scope: whose tokens it counts; an empty one: everybody's together.
         quota: how many.
         alert_level: what happens past it.
+        budgets: one for each window.
     """
 
     scope: Scope
     quota: Quota
     alert_level: AlertLevel
+    budgets: tuple[Budget, ...] = field(init=False, repr=False, compare=False)
 
-    def budgets(self) -> tuple[Budget, ...]:
-        """One for each window."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budgets", tuple(self._made()))
+
+    def _made(self) -> Iterator[Budget]:
         match: dict[str, Any] = {key: _literally(value) for key, value in self.scope.items()}
         if self.scope.tags:
             match["tags"] = [_literally(tag) for tag in self.scope.tags]
         limits = [(getattr(self.quota, name), window) for name, window in _WINDOWS.items()]
         action = _ACTIONS[self.alert_level]
-        return tuple(
-            Budget(limit=limit, unit="tokens", window=window, match=match, action=action)
-            for limit, window in limits
-            if limit is not None
-        )
+        for limit, window in limits:
+            if limit is not None:
+                yield Budget(limit=limit, unit="tokens", window=window, match=match, action=action)
 
 
 class Limits:
@@ -123,7 +125,6 @@ class Limits:
         if not isinstance(quota, Quota):
             raise ConfigurationError(f"quota={quota!r}: expected otel_atm.Quota(minute_limit=…)")
         rule = Rule(Scope() if scope is None else scope, quota, _level(alert_level))
-        rule.budgets()
         with self._lock:
             self._change({**self._rules, rule.scope: rule})
         return rule
@@ -151,7 +152,7 @@ class Limits:
 
     def budgets(self) -> tuple[Budget, ...]:
         """The same, as budgets."""
-        return tuple(budget for rule in self._rules.values() for budget in rule.budgets())
+        return tuple(budget for rule in self._rules.values() for budget in rule.budgets)
 
     def forget(self) -> None:
         """As `clear`, when nobody is left who has to know."""

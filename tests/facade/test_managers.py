@@ -157,6 +157,15 @@ class TestRowsThatCannotBeWritten:
         assert blocked.used["plenty"] == 1
         blocked.trouble = {"spool_write": 1}
 
+    @pytest.mark.parametrize("blocked", ["fail"], indirect=True)
+    def test_are_no_errors_of_the_next_call(self, blocked: Told) -> None:
+        atm.limits.add(atm.Scope(user="ann"), atm.Quota(minute_limit=10))
+        with pytest.raises(atm.TokenQuotaExceeded):
+            atm.add_user_request(token_count=11, username="ann")
+        self.spool.unlink()
+        atm.add_user_request(token_count=1)
+        blocked.trouble = {"spool_write": 1}
+
     @pytest.mark.parametrize("blocked", ["buffer"], indirect=True)
     def test_are_written_later_by_buffer(self, blocked: Told) -> None:
         for count in (1, 2, 4):

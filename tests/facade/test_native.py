@@ -193,6 +193,21 @@ def test_an_object_of_anybody_that_has_usage_tells_it() -> None:
     assert native.tokens == (5, 7, 0, 0, 0)
 
 
+def test_a_message_of_langchain_tells_it() -> None:
+    usage = {
+        "input_tokens": 20,
+        "output_tokens": 9,
+        "total_tokens": 29,
+        "input_token_details": {"cache_read": 4, "cache_creation": 3},
+        "output_token_details": {"reasoning": 5},
+    }
+    message = SimpleNamespace(content="Hello", usage_metadata=usage)
+    native = read_native(message)
+    assert native is not None
+    assert native.tokens == (20, 9, 4, 3, 5)
+    assert native.provider is None
+
+
 def test_what_bedrock_tells_beside_the_body_is_read() -> None:
     headers = {
         "x-amzn-bedrock-input-token-count": "12",
