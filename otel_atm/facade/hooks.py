@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import copy
 import inspect
-import queue
-import threading
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from otel_atm.errors import ConfigurationError
+from otel_atm.facade.after import After, Hook, within
 from otel_atm.facade.draft import Draft
 from otel_atm.gate import Call, Gate
 from otel_atm.trouble import Trouble
 
-Hook = Callable[[Draft], Any]
 _KINDS: Final = ("pre", "post")
-#: Rows that wait for hooks after them; past it they are passed over, and counted.
-_MOST_WAITING: Final = 10_000
-#: For how long hooks that still have rows to see hold up the end of a process or a handle.
-_END_S: Final = 5
-
-# Whether a hook is running here. What it tells of by itself no hook sees: that would never end.
-_within: ContextVar[bool] = ContextVar("otel_atm.within_hook", default=False)
 
 
 class Hooks:
-    """The functions of a process, and the thread of those that come after.
+    """The functions of a process.
 
     Attributes:
         pre: in the order in which they were given.
         post: the same.
+        after: calls those that come after.
         on_change: called when one is given; None when nobody has to know.
     """
 
@@ -41,9 +30,7 @@ class Hooks:
         self.pre: list[Hook] = []
         self.post: list[Hook] = []
         self.on_change: Callable[[], None] | None = None
-        self._lock = threading.Lock()
-        self._queue: queue.Queue[_Row] = queue.Queue(_MOST_WAITING)
-        self._thread: threading.Thread | None = None
+        self.after = After()
 
     def add(self, when: str, hook: Hook) -> None:
         """Have `hook` called from now on."""
@@ -58,14 +45,14 @@ class Hooks:
 
     def ask(self, draft: Draft) -> None:
         """Let hooks change or veto what the facade is told; what they raise comes out."""
-        if _within.get():
+        if within.get():
             return
-        token = _within.set(True)
+        token = within.set(True)
         try:
             for hook in list(self.pre):
                 hook(draft)
         finally:
-            _within.reset(token)
+            within.reset(token)
 
     def change(self, call: Call, gate: Gate) -> Call:
         """A call as its row is to be, after the hooks before it; the call itself stays.
@@ -87,69 +74,9 @@ class Hooks:
 
     def tell(self, call: Call, trouble: Trouble) -> None:
         """Have the hooks after the row called, in a thread of their own."""
-        if _within.get():
+        if within.get():
             return
-        try:
-            self._queue.put_nowait((Draft.of(call), tuple(self.post), trouble))
-        except queue.Full:
-            trouble.count("post_hook_skipped")
-            return
-        if self._thread is None:
-            self._start()
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until hooks have seen all rows so far; False if that takes too long.
-
-        A hook that asks does not wait for itself.
-        """
-        done = self._queue.all_tasks_done
-        with done:
-            return _within.get() or done.wait_for(
-                lambda: not self._queue.unfinished_tasks, timeout_s
-            )
-
-    def after_fork(self) -> None:
-        """In a forked child: the thread and what waits are the parent's."""
-        self._lock = threading.Lock()
-        self._queue, self._thread = queue.Queue(_MOST_WAITING), None
-
-    def end(self) -> None:
-        """As `flush`, where a process or a handle ends: not for long."""
-        self.flush(_END_S)
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="otel-atm-hooks", daemon=True)
-                thread.start()
-                self._thread = thread
-                atexit.register(self.end)
-
-    def _run(self) -> None:
-        _within.set(True)
-        waiting = self._queue
-        while True:
-            draft, hooks, trouble = waiting.get()
-            for hook in hooks:
-                try:
-                    _call(hook, draft)
-                except BaseException as error:  # noqa: BLE001 - also `sys.exit()`: never in the way
-                    trouble.note("post_hook", error)
-            waiting.task_done()
-
-
-#: A row, who sees it, and where their failures go.
-_Row: TypeAlias = tuple[Draft, tuple[Hook, ...], Trouble]
-
-
-def _call(hook: Hook, draft: Draft) -> None:
-    answer = hook(copy.deepcopy(draft))
-    if inspect.isawaitable(answer):
-        asyncio.run(_wait(answer))
-
-
-async def _wait(awaitable: Any) -> None:
-    await awaitable
+        self.after.put(Draft.of(call), tuple(self.post), trouble)
 
 
 def _is_async(function: Hook) -> bool:
