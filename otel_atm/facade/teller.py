@@ -63,8 +63,8 @@ class Teller:
         begin_writing()
         told = Told.of(response, given, "response", self._count)
         kind = self._asked(told, "response")
-        # First: else this answer would be that of another request of the same payer.
-        if self._gate.told.has_given_way(kind.scope, told.model_asked):
+        # A door's first: else this would be the answer of another request of the same payer.
+        if self._is_seen(told, kind):
             return None
         call = self._gate.told.find(kind.scope, told.model_asked)
         if call is not None:
@@ -76,6 +76,15 @@ class Teller:
         added = self._gate.told.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
         check_written()
         return added.id
+
+    def _is_seen(self, told: Told, kind: Kind) -> bool:
+        """Whether a door has seen the call of this answer."""
+        stated, model = self._gate.told, told.model_asked
+        if stated.has_given_way(kind.scope, model):
+            return True
+        if stated.waits_here(kind.scope, model):
+            return False
+        return stated.is_of_a_door(kind.scope, model, told.tokens, told.certain)
 
     def _settle(self, call: Call, kind: Kind, told: Told) -> None:
         """The answer of a request that waited for it."""

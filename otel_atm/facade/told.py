@@ -24,13 +24,24 @@ class Told:
         estimated: whether they are ours.
         known: whether there was anything to count.
         whole: whether both sides are told.
+        certain: places of what is not counted by us: the provider's, or a given count.
         model, provider: of the call.
         model_asked: the model that was named, not what a response says of itself.
         who: keys of a scope, in the words of agent-atm.
     """
 
     __slots__ = (
-        *("estimated", "known", "model", "model_asked", "provider", "tokens", "who", "whole"),
+        *(
+            "certain",
+            "estimated",
+            "known",
+            "model",
+            "model_asked",
+            "provider",
+            "tokens",
+            "who",
+            "whole",
+        ),
     )
 
     def __init__(
@@ -38,6 +49,7 @@ class Told:
     ) -> None:
         self.tokens, self.estimated, self.whole, self.who = tokens, estimated, whole, who
         self.known = True
+        self.certain = range(2) if whole else range(0)
         self.model: str | None = None
         self.model_asked: str | None = None
         self.provider: str | None = None
@@ -74,6 +86,8 @@ class Told:
             told.known = found is not None
             if found is not None:
                 told.put(PLACES[side], found.tokens)
+            if count is not None:
+                told.certain = range(PLACES[side], PLACES[side] + 1)
         told.model_asked = model
         told.model = model or (native.model if native else None)
         told.provider = native.provider if native else None

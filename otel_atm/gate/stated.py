@@ -47,7 +47,8 @@ class Stated:
         self.waiting: OrderedDict[str, Call] = OrderedDict()
         self.on_leave: Callable[[Call], None] = lambda _: None
         self._of: dict[_Payer, dict[str, Call]] = {}  # the same, by who pays
-        self._gone: dict[str, None] = {}  # ids of those that gave way
+        self._gone: dict[str, None] = {}  # ids of those that gave way, and have no answer yet
+        self._answered: dict[str, None] = {}  # ids of doors' calls whose answers were told
 
     def ask(self, plan: Plan, tokens: Tokens, *, estimated: bool, trace_id: int = 0) -> Call:
         """Admit and charge a request; with a `refusal`, nothing was charged, and its row says so.
@@ -126,9 +127,7 @@ class Stated:
         with self._lock:
             if not self._leave(told):
                 return plan
-            if len(self._gone) >= _MOST:
-                self._gone.clear()
-            self._gone[told.id] = None
+            _remember(self._gone, told.id)
         gate, before = self._gate, told.tokens
         told.outcome = told.outcome._replace(
             calls=0, attempts=0, estimated=False, revision=told.outcome.revision + 1
@@ -148,6 +147,42 @@ class Stated:
             if told.id not in self._gone:
                 return False
             del self._gone[told.id]
+            if (call := self._gate.latest()) is not None:
+                _remember(self._answered, call.id)
+            return True
+
+    def waits_here(self, scope: Scope, model: str | None) -> bool:
+        """Whether the request that was told last in this context waits for this answer."""
+        told = _latest.get()
+        return (
+            told is not None
+            and told.id in self.waiting
+            and _may_answer(told.plan.kind, scope, model)
+        )
+
+    def is_of_a_door(self, scope: Scope, model: str | None, tokens: Tokens, sides: range) -> bool:
+        """Whether this payer tells the answer of the call that a door saw last in this context.
+
+        Args:
+            scope: the payer's.
+            model: that was named.
+            tokens: of the answer.
+            sides: which of `tokens` are known for certain, and have to be those of the call.
+        """
+        call = self._gate.latest()
+        if (
+            call is None
+            or call.refusal is not None
+            or not _may_answer(call.plan.kind, scope, model)
+        ):
+            return False
+        late = call.opened_ns <= self._gate.now_ns() - self._ttl_ns
+        if late or not (call.open or all(tokens[side] == call.tokens[side] for side in sides)):
+            return False
+        with self._lock:
+            if call.id in self._answered:
+                return False
+            _remember(self._answered, call.id)
             return True
 
     def give_up(self, *, everything: bool = False) -> None:
@@ -171,6 +206,7 @@ class Stated:
         self.waiting.clear()
         self._of.clear()
         self._gone.clear()
+        self._answered.clear()
 
     def _leave(self, call: Call) -> bool:
         """Whether it has waited until now; needs the lock."""
@@ -182,6 +218,12 @@ class Stated:
         if not mine:
             del self._of[payer]
         return True
+
+
+def _remember(ids: dict[str, None], call_id: str) -> None:
+    if len(ids) >= _MOST:
+        ids.clear()
+    ids[call_id] = None
 
 
 _Payer = tuple[str | None, ...]

@@ -399,6 +399,47 @@ class TestACallThatADoorSees:
         told.provider.get_tracer("late").start_span("chat", attributes={**CHAT, **USED}).end()
         assert told.rows("source, total_tokens") == [("admit", 18), ("span", 18)]
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"response": {"usage": {"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}}},
+            {"token_count": 7},
+            {"response": "Like this."},
+            {"response": None},
+        ],
+    )
+    def test_is_counted_once_where_only_its_answer_is_told(
+        self, told: Told, answer: dict[str, Any]
+    ) -> None:
+        self.call(told)
+        assert atm.add_model_response(**answer, model_id="gpt-5.1") is None
+        assert told.rows("source, calls, total_tokens") == [("span", 1, 18)]
+
+    def test_has_one_answer(self, told: Told) -> None:
+        self.call(told)
+        atm.add_model_response(token_count=7)
+        atm.add_model_response(token_count=7)
+        assert told.rows("source, calls, total_tokens") == [("span", 1, 18), ("facade", 0, 7)]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"token_count": 8},
+            {"token_count": 7, "model_id": "claude-9"},
+            {"token_count": 7, "username": "ann"},
+            {"response": {"usage": {"prompt_tokens": 12, "completion_tokens": 7}}},
+        ],
+    )
+    def test_does_not_swallow_another_answer(self, told: Told, other: dict[str, Any]) -> None:
+        self.call(told)
+        assert atm.add_model_response(**other) is not None
+        assert told.used["plenty"] > 18
+
+    def test_does_not_take_the_answer_of_a_request_that_waits(self, told: Told) -> None:
+        self.call(told)
+        asked = atm.add_user_request(token_count=1, model_id="gpt-5.1")
+        assert atm.add_model_response(token_count=7, model_id="gpt-5.1") == asked
+
     def test_answers_one_request_that_gave_way(self, told: Told) -> None:
         atm.add_user_request("How do I …", model_id="gpt-5.1")
         self.call(told)
