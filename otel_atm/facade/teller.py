@@ -64,27 +64,19 @@ class Teller:
         told = Told.of(response, given, "response", self._count)
         kind = self._asked(told, "response")
         # A door's first: else this would be the answer of another request of the same payer.
-        if self._is_seen(told, kind):
+        stated, model = self._gate.told, told.model_asked
+        if stated.is_seen(kind.scope, model, told.tokens, told.certain):
             return None
-        call = self._gate.told.find(kind.scope, told.model_asked)
+        call = stated.find(kind.scope, model)
         if call is not None:
             self._settle(call, kind, told)
             check_written()
             return call.id
         trace_id = get_current_span().get_span_context().trace_id
         plan = self._gate.plan(kind)
-        added = self._gate.told.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
+        added = stated.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
         check_written()
         return added.id
-
-    def _is_seen(self, told: Told, kind: Kind) -> bool:
-        """Whether a door has seen the call of this answer."""
-        stated, model = self._gate.told, told.model_asked
-        if stated.has_given_way(kind.scope, model):
-            return True
-        if stated.waits_here(kind.scope, model):
-            return False
-        return stated.is_of_a_door(kind.scope, model, told.tokens, told.certain)
 
     def _settle(self, call: Call, kind: Kind, told: Told) -> None:
         """The answer of a request that waited for it."""

@@ -138,52 +138,39 @@ class Stated:
         kind = plan.kind
         return gate.plan(Kind(kind.scope | told.plan.kind.scope, *kind[1:]))
 
-    def has_given_way(self, scope: Scope, model: str | None) -> bool:
-        """Whether the request that this payer tells the answer of became a call of a door's."""
-        told = _latest.get()
-        if told is None or not _may_answer(told.plan.kind, scope, model):
-            return False
-        with self._lock:
-            if told.id not in self._gone:
-                return False
-            del self._gone[told.id]
-            if (call := self._gate.latest()) is not None:
-                _remember(self._answered, call.id)
-            return True
+    def is_seen(self, scope: Scope, model: str | None, tokens: Tokens, sides: range) -> bool:
+        """Whether a door has seen the call of which this payer tells the answer.
 
-    def waits_here(self, scope: Scope, model: str | None) -> bool:
-        """Whether the request that was told last in this context waits for this answer."""
-        told = _latest.get()
-        return (
-            told is not None
-            and told.id in self.waiting
-            and _may_answer(told.plan.kind, scope, model)
-        )
-
-    def is_of_a_door(self, scope: Scope, model: str | None, tokens: Tokens, sides: range) -> bool:
-        """Whether this payer tells the answer of the call that a door saw last in this context.
+        That of the request that was told last in this context, if it gave way; and if none waits
+        here, the call that a door saw last in this context.
 
         Args:
             scope: the payer's.
             model: that was named.
             tokens: of the answer.
-            sides: which of `tokens` are known for certain, and have to be those of the call.
+            sides: which of `tokens` are known for certain: those of the call, if it is its answer.
         """
-        call = self._gate.latest()
-        if (
-            call is None
-            or call.refusal is not None
-            or not _may_answer(call.plan.kind, scope, model)
-        ):
+        told, call = _latest.get(), self._gate.latest()
+        if told is not None and _may_answer(told.plan.kind, scope, model):
+            with self._lock:
+                if told.id in self._gone:
+                    del self._gone[told.id]
+                    return True
+                if told.id in self.waiting:
+                    return False
+        if call is None or not self._may_be_of(call, scope, model):
             return False
-        late = call.opened_ns <= self._gate.now_ns() - self._ttl_ns
-        if late or not (call.open or all(tokens[side] == call.tokens[side] for side in sides)):
+        if not (call.open or all(tokens[side] == call.tokens[side] for side in sides)):
             return False
         with self._lock:
             if call.id in self._answered:
                 return False
             _remember(self._answered, call.id)
             return True
+
+    def _may_be_of(self, call: Call, scope: Scope, model: str | None) -> bool:
+        recent = call.opened_ns > self._gate.now_ns() - self._ttl_ns
+        return recent and call.refusal is None and _may_answer(call.plan.kind, scope, model)
 
     def give_up(self, *, everything: bool = False) -> None:
         """Wait no longer for answers that are overdue, or for any."""

@@ -415,6 +415,13 @@ class TestACallThatADoorSees:
         assert atm.add_model_response(**answer, model_id="gpt-5.1") is None
         assert told.rows("source, calls, total_tokens") == [("span", 1, 18)]
 
+    def test_that_follows_one_that_was_told_of_has_its_own_answer(self, told: Told) -> None:
+        atm.add_user_request("How do I …", model_id="gpt-5.1")
+        self.call(told)
+        self.call(told)
+        assert [atm.add_model_response(token_count=7) for _ in range(2)] == [None, None]
+        assert told.used == {"plenty": 36, "calls": 2}
+
     def test_has_one_answer(self, told: Told) -> None:
         self.call(told)
         atm.add_model_response(token_count=7)
