@@ -116,9 +116,8 @@ class Handle:
         Returns:
             False if that failed or took too long.
         """
-        self._teller.flush()
         flushed = self._processor.force_flush(timeout_millis)
-        return hooks.flush(timeout_millis / 1000) and flushed
+        return hooks.after.flush(timeout_millis / 1000) and flushed
 
     def shutdown(self) -> None:
         """End it: flush, and stop metering. `init` may be called again."""
@@ -133,6 +132,7 @@ class Handle:
             for provider in self._providers:
                 unwrap_samplers(provider)
         self._processor.retire()
+        hooks.after.end()
 
     def _join(self, provider: TracerProvider, settings: Settings) -> None:
         if provider not in self._providers:
@@ -379,7 +379,8 @@ _handle: Handle | None = None
 
 def _after_fork_in_child() -> None:
     global _init_lock
-    hooks.after_fork()
+    hooks.after.after_fork()
+    limits.after_fork()
     _init_lock = threading.Lock()
 
 

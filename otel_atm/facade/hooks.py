@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
-import queue
-import threading
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from otel_atm.errors import ConfigurationError
+from otel_atm.facade.after import After, Hook, within
 from otel_atm.facade.draft import Draft
 from otel_atm.gate import Call, Gate
 from otel_atm.trouble import Trouble
 
-Hook = Callable[[Draft], Any]
 _KINDS: Final = ("pre", "post")
-#: Rows that wait for hooks after them; past it they are passed over, and counted.
-_MOST_WAITING: Final = 10_000
 
 
 class Hooks:
-    """The functions of a process, and the thread of those that come after.
+    """The functions of a process.
 
     Attributes:
         pre: in the order in which they were given.
         post: the same.
+        after: calls those that come after.
         on_change: called when one is given; None when nobody has to know.
     """
 
@@ -34,8 +30,7 @@ class Hooks:
         self.pre: list[Hook] = []
         self.post: list[Hook] = []
         self.on_change: Callable[[], None] | None = None
-        self._queue: queue.Queue[tuple[Draft, Trouble]] = queue.Queue(_MOST_WAITING)
-        self._thread: threading.Thread | None = None
+        self.after = After()
 
     def add(self, when: str, hook: Hook) -> None:
         """Have `hook` called from now on."""
@@ -44,14 +39,20 @@ class Hooks:
             self.on_change()
 
     def clear(self) -> None:
-        """Call none any more."""
+        """Call none any more, but for rows that are there already."""
         self.pre.clear()
         self.post.clear()
 
     def ask(self, draft: Draft) -> None:
         """Let hooks change or veto what the facade is told; what they raise comes out."""
-        for hook in list(self.pre):
-            hook(draft)
+        if within.get():
+            return
+        token = within.set(True)
+        try:
+            for hook in list(self.pre):
+                hook(draft)
+        finally:
+            within.reset(token)
 
     def change(self, call: Call, gate: Gate) -> Call:
         """A call as its row is to be, after the hooks before it; the call itself stays.
@@ -60,8 +61,7 @@ class Hooks:
         """
         try:
             draft = Draft.of(call)
-            for hook in list(self.pre):
-                hook(draft)
+            self.ask(draft)
             kind = draft.kind(call.plan)
             if kind == call.plan.kind:
                 return call
@@ -74,46 +74,14 @@ class Hooks:
 
     def tell(self, call: Call, trouble: Trouble) -> None:
         """Have the hooks after the row called, in a thread of their own."""
-        try:
-            self._queue.put_nowait((Draft.of(call), trouble))
-        except queue.Full:
-            trouble.count("post_hook_skipped")
+        if within.get():
             return
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="otel-atm-hooks", daemon=True)
-            self._thread.start()
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until hooks have seen all rows so far; False if that takes too long."""
-        waiter = threading.Thread(target=self._queue.join, daemon=True)
-        waiter.start()
-        waiter.join(timeout_s)
-        return not waiter.is_alive()
-
-    def after_fork(self) -> None:
-        """In a forked child: the thread and what waits are the parent's."""
-        self._queue, self._thread = queue.Queue(_MOST_WAITING), None
-
-    def _run(self) -> None:
-        waiting = self._queue
-        while True:
-            draft, trouble = waiting.get()
-            for hook in list(self.post):
-                try:
-                    _call(hook, draft)
-                except Exception as error:  # noqa: BLE001 - never in the way
-                    trouble.note("post_hook", error)
-            waiting.task_done()
+        self.after.put(Draft.of(call), tuple(self.post), trouble)
 
 
-def _call(hook: Hook, draft: Draft) -> None:
-    answer = hook(copy.deepcopy(draft))
-    if inspect.isawaitable(answer):
-        asyncio.run(_wait(answer))
-
-
-async def _wait(awaitable: Any) -> None:
-    await awaitable
+def _is_async(function: Hook) -> bool:
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - which may be async
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 #: Of this process.
@@ -135,8 +103,11 @@ def hook(when: Literal["pre", "post"]) -> Callable[[Hook], Hook]:
             nothing is charged. "post": after, in a thread of its own, also async functions; what
             it raises is counted and logged once.
 
+    What a hook tells of by itself is a row as any other, but hooks do not see it.
+
     Raises:
-        ConfigurationError: `when` is neither.
+        ConfigurationError: `when` is neither; what is registered is no function, or an async one
+            that is to be called before.
     """
     if when not in _KINDS:
         raise ConfigurationError(f"hook({when!r}): expected 'pre' or 'post'")
@@ -144,6 +115,8 @@ def hook(when: Literal["pre", "post"]) -> Callable[[Hook], Hook]:
     def register(function: Hook) -> Hook:
         if not callable(function):
             raise ConfigurationError(f"hook({when!r}): {function!r} is no function")
+        if when == "pre" and _is_async(function):
+            raise ConfigurationError(f"hook('pre'): {function!r} is async; only hooks after may be")
         hooks.add(when, function)
         return function
 

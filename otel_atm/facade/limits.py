@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -62,24 +63,26 @@ class Rule:
         scope: whose tokens it counts; an empty one: everybody's together.
         quota: how many.
         alert_level: what happens past it.
+        budgets: one for each window.
     """
 
     scope: Scope
     quota: Quota
     alert_level: AlertLevel
+    budgets: tuple[Budget, ...] = field(init=False, repr=False, compare=False)
 
-    def budgets(self) -> tuple[Budget, ...]:
-        """One for each window."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budgets", tuple(self._made()))
+
+    def _made(self) -> Iterator[Budget]:
         match: dict[str, Any] = {key: _literally(value) for key, value in self.scope.items()}
         if self.scope.tags:
             match["tags"] = [_literally(tag) for tag in self.scope.tags]
         limits = [(getattr(self.quota, name), window) for name, window in _WINDOWS.items()]
         action = _ACTIONS[self.alert_level]
-        return tuple(
-            Budget(limit=limit, unit="tokens", window=window, match=match, action=action)
-            for limit, window in limits
-            if limit is not None
-        )
+        for limit, window in limits:
+            if limit is not None:
+                yield Budget(limit=limit, unit="tokens", window=window, match=match, action=action)
 
 
 class Limits:
@@ -87,6 +90,7 @@ class Limits:
 
     def __init__(self) -> None:
         self._rules: dict[Scope, Rule] = {}
+        self._lock = threading.RLock()
         self.on_change: Callable[[], None] | None = None
 
     def add(
@@ -121,8 +125,8 @@ class Limits:
         if not isinstance(quota, Quota):
             raise ConfigurationError(f"quota={quota!r}: expected otel_atm.Quota(minute_limit=…)")
         rule = Rule(Scope() if scope is None else scope, quota, _level(alert_level))
-        rule.budgets()
-        self._change({**self._rules, rule.scope: rule})
+        with self._lock:
+            self._change({**self._rules, rule.scope: rule})
         return rule
 
     def remove(self, scope: Scope | None = None) -> None:
@@ -131,14 +135,16 @@ class Limits:
         Raises:
             ConfigurationError: there is none.
         """
-        scope = Scope() if scope is None else scope
-        if scope not in self._rules:
-            raise ConfigurationError(f"limits.remove({scope!r}): there is no rule of this scope")
-        self._change({key: rule for key, rule in self._rules.items() if key != scope})
+        gone = Scope() if scope is None else scope
+        with self._lock:
+            if gone not in self._rules:
+                raise ConfigurationError(f"limits.remove({gone!r}): there is no rule of this scope")
+            self._change({key: rule for key, rule in self._rules.items() if key != gone})
 
     def clear(self) -> None:
         """End all rules."""
-        self._change({})
+        with self._lock:
+            self._change({})
 
     def rules(self) -> list[Rule]:
         """Those that are in force, in the order in which they were given."""
@@ -146,11 +152,15 @@ class Limits:
 
     def budgets(self) -> tuple[Budget, ...]:
         """The same, as budgets."""
-        return tuple(budget for rule in self._rules.values() for budget in rule.budgets())
+        return tuple(budget for rule in self._rules.values() for budget in rule.budgets)
 
     def forget(self) -> None:
         """As `clear`, when nobody is left who has to know."""
         self._rules = {}
+
+    def after_fork(self) -> None:
+        """In a forked child: whoever was changing rules is not here."""
+        self._lock = threading.RLock()
 
     def _change(self, rules: dict[Scope, Rule]) -> None:
         before, self._rules = self._rules, rules

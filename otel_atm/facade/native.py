@@ -76,14 +76,16 @@ def _answer(holder: object) -> Json:
     """The parts of a response that tell usage, as JSON."""
     answer: Json = {}
     for name in _USAGES:
-        usage = _get(holder, name)
-        if (plain := _plain(usage)) and any(_is_count(value) for value in _leaves(plain)):
-            answer[name] = plain
+        usage = plain(_get(holder, name))
+        if usage and any(_is_count(value) for value in _leaves(usage)):
+            answer[name] = usage
     for name in _COUNTS:
         value = _get(holder, name)
         if _is_count(value) or isinstance(value, Mapping):
             answer[name] = value
-    if "usage_metadata" in answer:
+    if "input_tokens" in answer.get("usage_metadata", {}):
+        answer["usage"] = _in_openais_words(answer.pop("usage_metadata"))
+    elif "usage_metadata" in answer:
         answer["usageMetadata"] = _camel(answer.pop("usage_metadata"))
     elif "usageMetadata" in answer:
         answer["usageMetadata"] = _camel(answer["usageMetadata"])
@@ -131,7 +133,7 @@ def _get(holder: object, name: str) -> Any:
         return None
 
 
-def _plain(value: object) -> Json:
+def plain(value: object) -> Json:
     """An object of a client as a dict of what is set; {} for anything else."""
     if isinstance(value, Mapping):
         return {str(key): _plain_or_self(each) for key, each in value.items() if each is not None}
@@ -150,7 +152,22 @@ def _plain(value: object) -> Json:
 
 
 def _plain_or_self(value: object) -> object:
-    return value if isinstance(value, str | int | float | list | tuple) else _plain(value)
+    return value if isinstance(value, str | int | float | list | tuple) else plain(value)
+
+
+def _in_openais_words(usage: Json) -> Json:
+    """LangChain's ``AIMessage.usage_metadata``, whatever the provider."""
+    read, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+    return {
+        "prompt_tokens": usage["input_tokens"],
+        "completion_tokens": usage.get("output_tokens"),
+        "total_tokens": usage.get("total_tokens"),
+        "prompt_tokens_details": {
+            "cached_tokens": read.get("cache_read"),
+            "cache_creation_tokens": read.get("cache_creation"),
+        },
+        "completion_tokens_details": {"reasoning_tokens": made.get("reasoning")},
+    }
 
 
 def _camel(usage: Json) -> Json:

@@ -86,14 +86,19 @@ class Rows:
         return room
 
 
+def begin_writing() -> None:
+    """What could not be written before in this context, was of another call."""
+    if _failed.get():
+        _failed.set(False)
+
+
 def check_written() -> None:
-    """Raise if a row of this context could not be written since the last time.
+    """Raise if a row of this context could not be written since `begin_writing`.
 
     Raises:
         StoreError: it could not.
     """
     if _failed.get():
-        _failed.set(False)
         raise StoreError(
             "the row could not be written (telemetry_failure_policy='fail'); the log says why"
         )

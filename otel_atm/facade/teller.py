@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -10,17 +9,16 @@ from opentelemetry.trace import Span, Status, StatusCode, Tracer, get_current_sp
 
 from otel_atm import semconv as sc
 from otel_atm.errors import TokenQuotaExceeded
+from otel_atm.facade.counter import Counter, Side, counted
 from otel_atm.facade.draft import Draft
 from otel_atm.facade.hooks import Hooks
-from otel_atm.facade.rows import check_written
-from otel_atm.facade.told import PLACES, Told, counted
+from otel_atm.facade.rows import begin_writing, check_written
+from otel_atm.facade.told import PLACES, Told
 from otel_atm.gate import Call, Gate, Kind, Tokens
 from otel_atm.scope import scope_of
 from otel_atm.tokenizers import Tokenizers
 
 _OPERATION: Final = "chat"
-#: The most spans that wait for an answer; past it the oldest end without.
-_MOST_SPANS: Final = 10_000
 
 
 class Teller:
@@ -43,12 +41,14 @@ class Teller:
         hooks: Hooks,
     ) -> None:
         self._gate, self._kind_of, self._tracer = gate, kind_of, tracer
-        self._tokenizers, self._hooks = tokenizers, hooks
-        self._spans: OrderedDict[str, Span] = OrderedDict()  # id of a call → its span
+        self._count, self._hooks = Counter(tokenizers, gate.trouble), hooks
+        self._spans: dict[str, Span] = {}  # id of a request that waits for its answer → its span
+        gate.told.on_leave = self._end_span
 
     def ask(self, request: object, given: Mapping[str, Any]) -> str:
         """Tell of a request; see `otel_atm.add_user_request`."""
-        told = Told.of(request, given, "request", self._tokenizers)
+        begin_writing()
+        told = Told.of(request, given, "request", self._count)
         plan = self._gate.plan(self._asked(told, "request"))
         trace_id = get_current_span().get_span_context().trace_id
         call = self._gate.told.ask(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
@@ -60,26 +60,23 @@ class Teller:
 
     def answer(self, response: object, given: Mapping[str, Any]) -> str | None:
         """Tell of an answer; see `otel_atm.add_model_response`."""
-        told = Told.of(response, given, "response", self._tokenizers)
+        begin_writing()
+        told = Told.of(response, given, "response", self._count)
         kind = self._asked(told, "response")
-        call = self._gate.told.find(kind.scope, told.model_asked)
+        # A door's first: else this would be the answer of another request of the same payer.
+        stated, model = self._gate.told, told.model_asked
+        if stated.is_seen(kind.scope, model, told.tokens, told.certain):
+            return None
+        call = stated.find(kind.scope, model)
         if call is not None:
             self._settle(call, kind, told)
             check_written()
             return call.id
-        if self._gate.told.has_given_way(kind.scope, told.model_asked):
-            return None
         trace_id = get_current_span().get_span_context().trace_id
         plan = self._gate.plan(kind)
-        added = self._gate.told.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
+        added = stated.add(plan, told.tokens, estimated=told.estimated, trace_id=trace_id)
         check_written()
         return added.id
-
-    def flush(self) -> None:
-        """End the spans of requests that nobody waits for any more."""
-        for call_id in [each for each in self._spans if each not in self._gate.told.waiting]:
-            if (span := self._spans.pop(call_id, None)) is not None:
-                span.end()
 
     def _settle(self, call: Call, kind: Kind, told: Told) -> None:
         """The answer of a request that waited for it."""
@@ -94,12 +91,9 @@ class Teller:
             asked.operation,
         )
         self._gate.told.answer(call, self._gate.plan(both), tokens, estimated=estimated)
-        span = self._spans.pop(call.id, None)
-        if span is not None:
-            span.set_attributes(_usage(tokens))
-            span.end()
+        self._end_span(call)
 
-    def _asked(self, told: Told, side: str) -> Kind:
+    def _asked(self, told: Told, side: Side) -> Kind:
         """The kind of what is told, after the hooks before it, which may have changed it."""
         kind = self._kind_of(told.provider, told.model, _OPERATION)
         kind = kind._replace(scope=kind.scope | scope_of(told.who))
@@ -136,11 +130,21 @@ class Teller:
             if call.refusal is not None:
                 _end_refused(span, call.refusal)
                 return
-            span.set_attributes(_usage(call.tokens))
             self._spans[call.id] = span
-            while len(self._spans) > _MOST_SPANS:
-                self._spans.popitem(last=False)[1].end()
+            if call.id not in self._gate.told.waiting:
+                self._end_span(call)  # another thread was faster
         except Exception as error:  # noqa: BLE001 - the call is told of without it
+            self._gate.trouble.note("facade_span", error)
+
+    def _end_span(self, call: Call) -> None:
+        """End the span of a request that waits no longer, with what it used in the end."""
+        try:
+            span = self._spans.pop(call.id, None)
+            if span is not None:
+                if call.outcome.calls:  # else a door's span tells
+                    span.set_attributes(_usage(call.tokens))
+                span.end()
+        except Exception as error:  # noqa: BLE001 - of an exporter, or the user's processor
             self._gate.trouble.note("facade_span", error)
 
 

@@ -31,8 +31,8 @@ def add_user_request(
     call, with what was told here of who pays, and nothing is counted twice.
 
     Args:
-        request: a text or a list of messages, which is counted and not kept; or
-            `otel_atm.types.LLMPayload`.
+        request: a text, a list of messages or contents, or the whole body that is sent, as dicts or
+            a client's objects: it is counted and not kept. Or `otel_atm.types.LLMPayload`.
         token_count: tokens, if they are known; then `request` is not looked at.
         model_id: the model.
         username: who pays; goes before the context's.
@@ -80,7 +80,7 @@ def add_model_response(
         response: of a provider's client (google-genai, openai, anthropic, mistral, cohere, bedrock,
             ollama; an object, a dict, or the last chunk of a stream): its usage is the provider's,
             also of the request. Or a text, which is counted and not kept, or
-            `otel_atm.types.LLMPayload`.
+            `otel_atm.types.LLMPayload`. None: it has no text; charged as such answers are.
         token_count: tokens of the answer alone, if they are known.
         model_id: as of `add_user_request`, as are all others.
         username: the same.

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_atm.errors import ConfigurationError
-from otel_atm.facade.native import read_native
-from otel_atm.facade.texts import texts_in
+from otel_atm.facade.counter import Counter, Side
 from otel_atm.gate import NO_TOKENS, Tokens
 from otel_atm.scope import MORE_KEYS, MORE_TAGS
-from otel_atm.tokenizers import TokenCount, Tokenizers
 from otel_atm.types import LLMPayload
-from otel_atm.usage import MOST_TOKENS
 
 #: Where each side is in `Tokens`.
-PLACES: Final = {"request": 0, "response": 1}
+PLACES: Final[dict[Side, int]] = {"request": 0, "response": 1}
 _WHO: Final = ("username", "session_id", "app_id")
 
 
@@ -27,13 +24,24 @@ class Told:
         estimated: whether they are ours.
         known: whether there was anything to count.
         whole: whether both sides are told.
+        certain: places of what is not counted by us: the provider's, or a given count.
         model, provider: of the call.
         model_asked: the model that was named, not what a response says of itself.
         who: keys of a scope, in the words of agent-atm.
     """
 
     __slots__ = (
-        *("estimated", "known", "model", "model_asked", "provider", "tokens", "who", "whole"),
+        *(
+            "certain",
+            "estimated",
+            "known",
+            "model",
+            "model_asked",
+            "provider",
+            "tokens",
+            "who",
+            "whole",
+        ),
     )
 
     def __init__(
@@ -41,6 +49,7 @@ class Told:
     ) -> None:
         self.tokens, self.estimated, self.whole, self.who = tokens, estimated, whole, who
         self.known = True
+        self.certain = range(2) if whole else range(0)
         self.model: str | None = None
         self.model_asked: str | None = None
         self.provider: str | None = None
@@ -54,7 +63,7 @@ class Told:
             self.tokens = given, tokens, read, write, reasoning
 
     @classmethod
-    def of(cls, said: object, given: Mapping[str, Any], side: str, tokenizers: Tokenizers) -> Told:
+    def of(cls, said: object, given: Mapping[str, Any], side: Side, counter: Counter) -> Told:
         """Of what was handed over, and the keywords beside it, which go before it.
 
         Raises:
@@ -67,23 +76,25 @@ class Told:
         model = _text("model_id", given.get("model_id"))
         native, count = None, given.get("token_count")
         if count is None and said is not None and not isinstance(said, str):
-            native = read_native(said)
+            native = counter.read(said)
         if native is not None and native.tokens is not None:
             told = cls(native.tokens, estimated=False, whole=True, who=_who(given))
         else:
-            found = _count(said, count, model, side, tokenizers)
+            found = counter.count(said, count, model, side)
             estimated = found is None or found.estimated
             told = cls(NO_TOKENS, estimated=estimated, whole=False, who=_who(given))
             told.known = found is not None
             if found is not None:
                 told.put(PLACES[side], found.tokens)
+            if count is not None:
+                told.certain = range(PLACES[side], PLACES[side] + 1)
         told.model_asked = model
         told.model = model or (native.model if native else None)
         told.provider = native.provider if native else None
         return told
 
 
-def _check_side(payload: LLMPayload, side: str) -> None:
+def _check_side(payload: LLMPayload, side: Side) -> None:
     if payload.event_type not in (None, side):
         other = {"request": "add_model_response", "response": "add_user_request"}[side]
         raise ConfigurationError(
@@ -103,43 +114,21 @@ def _of_payload(payload: LLMPayload) -> dict[str, Any]:
 
 def _who(given: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a scope among the keywords; tags are always said."""
-    who = {name: _text(name, given[name]) for name in _WHO if given.get(name) is not None}
-    return {**who, MORE_TAGS: given.get(MORE_TAGS) or (), MORE_KEYS: given.get(MORE_KEYS)}
+    who = {name: _payer(name, given.get(name)) for name in _WHO}
+    return {
+        **{name: each for name, each in who.items() if each},
+        MORE_TAGS: given.get(MORE_TAGS) or (),
+        MORE_KEYS: given.get(MORE_KEYS),
+    }
 
 
-def _count(
-    said: object, count: object, model: str | None, side: str, tokenizers: Tokenizers
-) -> TokenCount | None:
-    """Tokens of one side; None when all that is known is that it was there."""
-    if count is not None:
-        return TokenCount(counted(count, "token_count"), estimated=False, method="stated")
-    if isinstance(said, str):
-        return tokenizers.count(said, model)
-    if side == "request" and isinstance(said, list | Mapping):
-        body = said if isinstance(said, Mapping) else {"messages": said}
-        return tokenizers.count_request(body, "openai.chat", model)
-    if said is None or isinstance(said, bool | int | float | bytes):
-        shown = type(said).__name__ if isinstance(said, bytes) else repr(said)
-        raise ConfigurationError(
-            f"add_{_FUNCTION[side]}({shown}): expected a text, an LLMPayload, what a provider's "
-            "client gives, or token_count=…"
-        )
-    found = tokenizers.count(texts_in(said), model)
-    return found._replace(estimated=True) if found.tokens else None
-
-
-_FUNCTION: Final = {"request": "user_request", "response": "model_response"}
-
-
-def counted(count: object, name: str) -> int:
-    """A number of tokens that somebody gave.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    if type(count) is not int or not 0 <= count < MOST_TOKENS:
-        raise ConfigurationError(f"{name}={count!r}: expected tokens, an integer ≥ 0 and < 2⁴⁰")
-    return count
+def _payer(name: str, value: object) -> str | None:
+    """As `otel_atm.context` has it: text or an integer; nobody if it is empty."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ConfigurationError(f"{name}={value!r}: expected a text or an integer")
 
 
 def _text(name: str, value: object) -> str | None:

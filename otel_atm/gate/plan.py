@@ -95,7 +95,7 @@ class Plan:
 
 def compatible(one: Kind, other: Kind) -> bool:
     """Whether two doors may tell of one call; what one does not say fits anything."""
-    return alike(one.operation, other.operation) and _same_model(one.model, other.model)
+    return alike(one.operation, other.operation) and same_model(one.model, other.model)
 
 
 def alike(one: str, other: str) -> bool:
@@ -103,7 +103,7 @@ def alike(one: str, other: str) -> bool:
     return one == other or EMBEDDINGS not in (one, other)
 
 
-def _same_model(one: str | None, other: str | None) -> bool:
+def same_model(one: str | None, other: str | None) -> bool:
     """``openai/gpt-5.1`` and ``gpt-5.1-2025-11-13`` may be one model."""
     if one is None or other is None or one == other:
         return True

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.gate.call import NO_TOKENS, Call
 from otel_atm.gate.outcome import Outcome
-from otel_atm.gate.plan import Kind, Plan, compatible
+from otel_atm.gate.plan import Kind, Plan, compatible, same_model
 from otel_atm.price import Tokens
 from otel_atm.scope import COLUMN_KEYS, Scope
 
@@ -34,14 +35,20 @@ class Stated:
     Args:
         gate: that the calls pass.
         ttl_ns: for how long a request waits for its answer.
+
+    Attributes:
+        waiting: requests that wait, by id, the oldest first.
+        on_leave: called with each that waits no longer, and has no answer.
     """
 
     def __init__(self, gate: Gate, ttl_ns: int) -> None:
         self._gate, self._ttl_ns = gate, ttl_ns
         self._lock = threading.RLock()
-        self.waiting: OrderedDict[str, Call] = OrderedDict()  # by id, oldest first
+        self.waiting: OrderedDict[str, Call] = OrderedDict()
+        self.on_leave: Callable[[Call], None] = lambda _: None
         self._of: dict[_Payer, dict[str, Call]] = {}  # the same, by who pays
-        self._gone: dict[str, None] = {}  # ids of those that gave way
+        self._gone: dict[str, None] = {}  # ids of those that gave way, and have no answer yet
+        self._answered: dict[str, None] = {}  # ids of doors' calls whose answers were told
 
     def ask(self, plan: Plan, tokens: Tokens, *, estimated: bool, trace_id: int = 0) -> Call:
         """Admit and charge a request; with a `refusal`, nothing was charged, and its row says so.
@@ -79,7 +86,7 @@ class Stated:
             if latest is not None and mine and self._leave(latest):
                 return latest
             for call in self._of.get(_payer(scope), {}).values():
-                if _same_model(call.plan.kind, model):
+                if same_model(call.plan.kind.model, model):
                     self._leave(call)
                     return call
         return None
@@ -120,28 +127,50 @@ class Stated:
         with self._lock:
             if not self._leave(told):
                 return plan
-            if len(self._gone) >= _MOST:
-                self._gone.clear()
-            self._gone[told.id] = None
+            _remember(self._gone, told.id)
         gate, before = self._gate, told.tokens
         told.outcome = told.outcome._replace(
             calls=0, attempts=0, estimated=False, revision=told.outcome.revision + 1
         )
         gate.recharge(told, before, NO_TOKENS, requests=0)
         gate.emit(told)
+        self.on_leave(told)
         kind = plan.kind
         return gate.plan(Kind(kind.scope | told.plan.kind.scope, *kind[1:]))
 
-    def has_given_way(self, scope: Scope, model: str | None) -> bool:
-        """Whether the request that this payer tells the answer of became a call of a door's."""
-        told = _latest.get()
-        if told is None or not _may_answer(told.plan.kind, scope, model):
+    def is_seen(self, scope: Scope, model: str | None, tokens: Tokens, sides: range) -> bool:
+        """Whether a door has seen the call of which this payer tells the answer.
+
+        That of the request that was told last in this context, if it gave way; and if none waits
+        here, the call that a door saw last in this context.
+
+        Args:
+            scope: the payer's.
+            model: that was named.
+            tokens: of the answer.
+            sides: which of `tokens` are known for certain: those of the call, if it is its answer.
+        """
+        told, call = _latest.get(), self._gate.latest()
+        if told is not None and _may_answer(told.plan.kind, scope, model):
+            with self._lock:
+                if told.id in self._gone:
+                    del self._gone[told.id]
+                    return True
+                if told.id in self.waiting:
+                    return False
+        if call is None or not self._may_be_of(call, scope, model):
+            return False
+        if not (call.open or all(tokens[side] == call.tokens[side] for side in sides)):
             return False
         with self._lock:
-            if told.id not in self._gone:
+            if call.id in self._answered:
                 return False
-            del self._gone[told.id]
+            _remember(self._answered, call.id)
             return True
+
+    def _may_be_of(self, call: Call, scope: Scope, model: str | None) -> bool:
+        recent = call.opened_ns > self._gate.now_ns() - self._ttl_ns
+        return recent and call.refusal is None and _may_answer(call.plan.kind, scope, model)
 
     def give_up(self, *, everything: bool = False) -> None:
         """Wait no longer for answers that are overdue, or for any."""
@@ -156,6 +185,7 @@ class Stated:
                     return
                 self._leave(call)
             self._gate.count(call)
+            self.on_leave(call)
 
     def forget(self) -> None:
         """In a forked child: these are the parent's."""
@@ -163,6 +193,7 @@ class Stated:
         self.waiting.clear()
         self._of.clear()
         self._gone.clear()
+        self._answered.clear()
 
     def _leave(self, call: Call) -> bool:
         """Whether it has waited until now; needs the lock."""
@@ -176,6 +207,12 @@ class Stated:
         return True
 
 
+def _remember(ids: dict[str, None], call_id: str) -> None:
+    if len(ids) >= _MOST:
+        ids.clear()
+    ids[call_id] = None
+
+
 _Payer = tuple[str | None, ...]
 
 
@@ -186,8 +223,6 @@ def _payer(scope: Scope) -> _Payer:
 def _may_answer(asked: Kind, scope: Scope, model: str | None) -> bool:
     """Whether one who says no other payer than the request did tells its answer."""
     said = [(key, scope.get(key)) for key in COLUMN_KEYS if key in scope]
-    return _same_model(asked, model) and all(asked.scope.get(key) == value for key, value in said)
-
-
-def _same_model(asked: Kind, model: str | None) -> bool:
-    return model is None or asked.model is None or asked.model == model
+    return same_model(asked.model, model) and all(
+        asked.scope.get(key) == value for key, value in said
+    )

@@ -38,7 +38,7 @@ class Tokenizers:
         self._of_model: Cache[str, tuple[Tokenizer, ...]] = Cache(_MOST_MODELS)
 
     def register(self, tokenizer: Tokenizer, models: str | Iterable[str] = "*") -> None:
-        """Ask a tokenizer before all that were registered so far.
+        """Ask a tokenizer before all that were registered so far; once, if it is there already.
 
         Args:
             tokenizer: has ``count(text, model)``, see `Tokenizer`.
@@ -53,7 +53,8 @@ class Tokenizers:
             raise ConfigurationError(f"tokenizer={tokenizer!r}: expected a method count")
         if not globs or not all(globs):
             raise ConfigurationError(f"models={models!r}: expected globs of models")
-        self._registered = ((matcher(globs), tokenizer), *self._registered)
+        ours = (matcher(globs), tokenizer)
+        self._registered = (ours, *(each for each in self._registered if each != ours))
         self._of_model = Cache(_MOST_MODELS)
 
     def count(self, text: str, model: str | None = None) -> TokenCount:

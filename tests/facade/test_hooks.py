@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -131,12 +132,13 @@ class TestAfter:
         told.handle.force_flush()
         assert [event.decision for event in seen] == ["refused"]
 
-    def test_that_fails_is_counted_and_others_go_on(self, told: Told) -> None:
+    @pytest.mark.parametrize("error", [RuntimeError(), SystemExit(1), asyncio.CancelledError()])
+    def test_that_fails_is_counted_and_others_go_on(self, told: Told, error: BaseException) -> None:
         seen: list[Any] = []
 
         @atm.hook("post")
         def fail(event: Any) -> None:
-            raise RuntimeError
+            raise error
 
         atm.hook("post")(seen.append)
         atm.add_user_request(token_count=1)
@@ -158,6 +160,24 @@ class TestAfter:
             assert not told.handle.force_flush(timeout_millis=50)
         finally:
             go_on.set()
+
+    def test_that_flushes_does_not_wait_for_itself(self, told: Told) -> None:
+        flushed: list[bool] = []
+
+        @atm.hook("post")
+        def flush(event: Any) -> None:
+            flushed.append(told.handle.force_flush())
+
+        atm.add_user_request(token_count=1)
+        assert told.handle.force_flush()
+        assert flushed == [True]
+
+    def test_may_end_everything(self, told: Told) -> None:
+        atm.hook("post")(lambda _: told.handle.shutdown())
+        atm.add_user_request(token_count=1)
+        assert told.handle.force_flush()
+        with pytest.raises(atm.ConfigurationError, match=r"call otel_atm\.init"):
+            atm.add_user_request(token_count=1)
 
     def test_may_be_async(self, told: Told) -> None:
         seen: list[int] = []
@@ -184,6 +204,50 @@ class TestAfter:
         assert [(event.token_count, event._additional_metadata_tags) for event in seen] == [(3, [])]
 
 
+@pytest.mark.parametrize("when", ["pre", "post"])
+def test_what_a_hook_tells_of_no_hook_sees(told: Told, when: Any) -> None:
+    seen: list[int] = []
+
+    @atm.hook(when)
+    def summarize(event: Any) -> None:
+        seen.append(event.token_count)
+        atm.add_user_request(token_count=100, username="summaries")
+
+    atm.add_user_request(token_count=3)
+    told.handle.force_flush()
+    assert seen == [3]
+    assert sorted(told.rows("input_tokens")) == [3, 100]
+
+
+def test_a_hook_that_is_registered_by_a_hook_sees_the_rows_from_then_on(told: Told) -> None:
+    seen: list[int] = []
+
+    @atm.hook("pre")
+    def register(event: Any) -> None:
+        atm.hook("post")(lambda event: seen.append(event.token_count))
+
+    atm.add_user_request(token_count=3)
+    told.handle.force_flush()
+    assert seen == [3]
+
+
+def test_hooks_see_all_rows_before_the_handle_ends(program: Callable[..., Told]) -> None:
+    seen: list[int] = []
+    told = program(data_manager="memory")
+    go_on = threading.Event()
+
+    @atm.hook("post")
+    def slow(event: Any) -> None:
+        go_on.wait(60)
+        seen.append(event.token_count)
+
+    for count in (1, 2, 4):
+        atm.add_user_request(token_count=count)
+    threading.Timer(0.01, go_on.set).start()
+    told.handle.shutdown()
+    assert seen == [1, 2, 4]
+
+
 def test_hooks_end_with_the_handle(program: Callable[..., Told]) -> None:
     seen: list[Any] = []
     first = program(data_manager="memory")
@@ -197,7 +261,11 @@ def test_hooks_end_with_the_handle(program: Callable[..., Told]) -> None:
 
 @pytest.mark.parametrize(
     ("when", "function", "said"),
-    [("during", print, "hook('during'): expected 'pre' or 'post'"), ("pre", 5, "5 is no function")],
+    [
+        ("during", print, "hook('during'): expected 'pre' or 'post'"),
+        ("pre", 5, "5 is no function"),
+        ("pre", asyncio.sleep, "is async; only hooks after may be"),
+    ],
 )
 def test_what_is_no_hook_is_quoted(when: Any, function: Any, said: str) -> None:
     with pytest.raises(atm.ConfigurationError) as caught:

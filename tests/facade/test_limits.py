@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,26 @@ def test_another_rule_of_the_same_scope_replaces_it_and_what_was_spent_stays(tol
     with pytest.raises(atm.TokenQuotaExceeded) as caught:
         ask(100, username="free-tier")
     assert (caught.value.used, caught.value.limit) == (190, 200)
+
+
+def test_a_rule_that_fails_takes_no_other_threads_rule_along(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, quota = atm.limits.on_change, atm.Quota(minute_limit=10)
+    assert renew is not None
+    other = threading.Thread(target=atm.limits.add, args=(atm.Scope(user="bob"), quota))
+
+    def fail() -> None:
+        monkeypatch.setattr(atm.limits, "on_change", renew)
+        other.start()
+        other.join(0.05)  # it may try
+        raise atm.ConfigurationError("no room")
+
+    monkeypatch.setattr(atm.limits, "on_change", fail)
+    with pytest.raises(atm.ConfigurationError, match="no room"):
+        atm.limits.add(atm.Scope(user="ann"), quota)
+    other.join()
+    assert [rule.scope["user"] for rule in atm.limits.rules()] == ["bob"]
 
 
 def test_a_rule_that_is_removed_holds_no_longer(told: Told) -> None:

@@ -134,6 +134,21 @@ def test_a_tokenizer_of_ones_own_counts_texts(program: Callable[..., Told]) -> N
     assert told.rows("input_tokens, estimated") == [(3, False)]
 
 
+def test_a_tokenizer_that_is_given_again_is_kept_once(program: Callable[..., Told]) -> None:
+    class Unsure:
+        asked = 0
+
+        def count(self, text: str, model: str | None) -> None:
+            self.asked += 1
+
+    unsure = Unsure()
+    for _ in range(3):
+        told = program(data_manager="memory", tokenizer=unsure)
+    atm.add_user_request("one two three")
+    assert unsure.asked == 1
+    assert told.used["plenty"] > 0
+
+
 class TestRowsThatCannotBeWritten:
     """The folder of the spool is a file."""
 
@@ -155,6 +170,15 @@ class TestRowsThatCannotBeWritten:
         with pytest.raises(atm.StoreError, match="telemetry_failure_policy='fail'"):
             atm.add_user_request(token_count=1)
         assert blocked.used["plenty"] == 1
+        blocked.trouble = {"spool_write": 1}
+
+    @pytest.mark.parametrize("blocked", ["fail"], indirect=True)
+    def test_are_no_errors_of_the_next_call(self, blocked: Told) -> None:
+        atm.limits.add(atm.Scope(user="ann"), atm.Quota(minute_limit=10))
+        with pytest.raises(atm.TokenQuotaExceeded):
+            atm.add_user_request(token_count=11, username="ann")
+        self.spool.unlink()
+        atm.add_user_request(token_count=1)
         blocked.trouble = {"spool_write": 1}
 
     @pytest.mark.parametrize("blocked", ["buffer"], indirect=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -186,11 +188,66 @@ def test_under_guards_a_call_that_is_told_of_too_is_counted_once(
     assert told.used == {"plenty": total, "calls": 1}
 
 
+def test_under_guards_calls_of_which_only_answers_are_told_are_counted_once(
+    program: Callable[..., Told], server: ProviderServer
+) -> None:
+    told = program(guards=True, gateways={"127.0.0.1": "openai"})
+
+    def work(number: int) -> None:
+        with (
+            openai.OpenAI(api_key="k", base_url=server.openai_url) as client,
+            atm.context(username=f"user {number % 2}"),
+        ):
+            for _ in range(3):
+                response = client.chat.completions.create(model="gpt-5.1", messages=SAID)
+                atm.add_model_response(response, model_id=response.model)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert told.rows("source, calls") == [("guard", 1)] * 12
+
+
+def test_under_guards_threads_of_one_payer_take_no_answers_of_each_other(
+    program: Callable[..., Told], server: ProviderServer
+) -> None:
+    told = program(guards=True, gateways={"127.0.0.1": "openai"})
+    all_asked = threading.Barrier(4)
+
+    def work(_: int) -> None:
+        with openai.OpenAI(api_key="k", base_url=server.openai_url) as client:
+            atm.add_user_request(SAID, model_id="gpt-5.1", username="ann")
+            all_asked.wait(30)
+            response = client.chat.completions.create(model="gpt-5.1", messages=SAID)
+            atm.add_model_response(response, model_id="gpt-5.1", username="ann")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert sorted(told.rows("source, calls, user_id")) == [
+        *[("facade", 0, "ann")] * 4,
+        *[("guard", 1, "ann")] * 4,
+    ]
+
+
 def test_an_object_of_anybody_that_has_usage_tells_it() -> None:
     usage = SimpleNamespace(prompt_token_count=5, candidates_token_count=7)
     native = read_native(SimpleNamespace(text="Hello", usage_metadata=usage))
     assert native is not None
     assert native.tokens == (5, 7, 0, 0, 0)
+
+
+def test_a_message_of_langchain_tells_it() -> None:
+    usage = {
+        "input_tokens": 20,
+        "output_tokens": 9,
+        "total_tokens": 29,
+        "input_token_details": {"cache_read": 4, "cache_creation": 3},
+        "output_token_details": {"reasoning": 5},
+    }
+    message = SimpleNamespace(content="Hello", usage_metadata=usage)
+    native = read_native(message)
+    assert native is not None
+    assert native.tokens == (20, 9, 4, 3, 5)
+    assert native.provider is None
 
 
 def test_what_bedrock_tells_beside_the_body_is_read() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from google.genai import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.trace import StatusCode
@@ -16,6 +20,7 @@ from otel_atm.testing import ManualClock
 from otel_atm.types import LLMPayload
 from tests.facade.conftest import Told
 
+WORDS = "word " * 100
 CHAT = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
@@ -98,6 +103,51 @@ def test_an_answer_that_comes_in_another_thread_finds_the_oldest_request(told: T
     assert told.rows("input_tokens, output_tokens, calls") == [(1, 5, 1)]
 
 
+def test_an_answer_whose_request_gave_way_takes_no_other_threads_request(told: Told) -> None:
+    def ask_only() -> None:
+        atm.add_user_request(token_count=5, username="ann", model_id="gpt-5.1")
+
+    thread = threading.Thread(target=ask_only)
+    thread.start()
+    thread.join()
+    atm.add_user_request(token_count=9, username="ann", model_id="gpt-5.1")
+    TestACallThatADoorSees().call(told)
+    assert atm.add_model_response(token_count=7, username="ann", model_id="gpt-5.1") is None
+    assert told.rows("source, calls, total_tokens") == [
+        ("facade", 1, 5),
+        ("facade", 0, 0),
+        ("span", 1, 18),
+    ]
+
+
+def test_an_answer_may_name_the_model_with_its_date(told: Told) -> None:
+    atm.add_user_request(token_count=5, model_id="gpt-5.1")
+    atm.add_model_response(token_count=7, model_id="gpt-5.1-2025-11-13")
+    assert told.rows("model, calls, total_tokens") == [("gpt-5.1", 1, 12)]
+
+
+def test_who_pays_may_be_a_number_or_empty_as_in_a_context(told: Told) -> None:
+    atm.add_user_request(token_count=1, username=7)  # type: ignore[arg-type]
+    with atm.context(username="ann"):
+        atm.add_user_request(token_count=2, username="")
+    assert told.rows("user_id, input_tokens") == [("7", 1), ("ann", 2)]
+
+
+def test_counts_may_be_integers_of_anybody(told: Told) -> None:
+    class Count:
+        def __index__(self) -> int:
+            return 12
+
+    atm.add_user_request(token_count=Count())  # type: ignore[arg-type]
+    assert told.rows("input_tokens") == [12]
+
+
+def test_an_answer_without_text_is_charged_as_such_answers_are(told: Told) -> None:
+    atm.add_user_request(token_count=5)
+    atm.add_model_response(None)  # as the content of a message that calls tools
+    assert told.rows("input_tokens, output_tokens, estimated, calls") == [(5, 500, True, 1)]
+
+
 def test_an_answer_of_nobody_is_not_of_somebodys_request(told: Told) -> None:
     thread = threading.Thread(
         target=atm.add_user_request, kwargs={"token_count": 1, "username": "ann"}
@@ -173,10 +223,58 @@ def test_texts_are_counted_and_marked_where_that_is_an_estimate(told: Told) -> N
     assert estimated
 
 
-def test_a_list_of_messages_is_a_request(told: Told) -> None:
-    atm.add_user_request([{"role": "user", "content": "word " * 100}], model_id="gpt-5.1")
-    (tokens,) = told.rows("input_tokens")
-    assert 80 <= tokens <= 200
+@pytest.mark.parametrize(
+    "request_",
+    [
+        [{"role": "user", "content": WORDS}],
+        ({"role": "user", "content": [{"type": "text", "text": WORDS}]},),
+        [SimpleNamespace(type="human", content=WORDS)],
+        [{"role": "user", "parts": [{"text": WORDS}]}],
+        [types.Content(role="user", parts=[types.Part(text=WORDS)])],
+        [types.Part(text=WORDS)],
+        ["Hello", WORDS],
+        {"messages": [{"role": "user", "content": WORDS}], "model": "m"},
+        {"system": WORDS, "messages": [{"role": "user", "content": "Hello"}]},
+        {"messages": [SimpleNamespace(type="human", content=WORDS)]},
+        {"contents": [{"parts": [{"text": WORDS}]}]},
+        {"contents": WORDS},
+        {"instructions": WORDS, "input": "Hello"},
+        {"input": ["Hello", WORDS]},
+        {"prompt": WORDS},
+        {"inputText": WORDS},
+        {"texts": [WORDS]},
+    ],
+)
+def test_messages_contents_and_bodies_of_every_client_are_requests(
+    told: Told, request_: object
+) -> None:
+    atm.add_user_request(request_, model_id="no-such-model")
+    ((tokens, estimated),) = told.rows("input_tokens, estimated")
+    assert 120 <= tokens <= 160
+    assert estimated
+
+
+class Hostile:
+    """A client's object that cannot be looked at."""
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("a secret prompt")
+
+    @property
+    def usage(self) -> Any:
+        return self
+
+
+@pytest.mark.parametrize("tell", [atm.add_user_request, atm.add_model_response])
+def test_objects_that_cannot_be_looked_at_are_counted_and_break_nothing(
+    told: Told, tell: Callable[..., object], caplog: pytest.LogCaptureFixture
+) -> None:
+    tell(Hostile(), model_id="m")
+    assert told.rows("total_tokens, estimated") == [(500, True)]
+    assert "secret" not in caplog.text
+    told.trouble = dict(told.handle._processor.trouble.counts)
+    assert set(told.trouble) == {"client_object"}
 
 
 class TestARefusal:
@@ -239,7 +337,29 @@ class TestItsSpan:
         atm.add_user_request(token_count=3)
         clock.advance(15 * 60)
         atm.add_user_request(token_count=3)
-        told.handle.force_flush()
+        assert len(told.spans) == 1
+
+    def test_ends_with_the_handle_at_the_latest(self, told: Told) -> None:
+        atm.add_user_request(token_count=3)
+        told.handle.shutdown()
+        assert len(told.spans) == 1
+
+    def test_ends_without_usage_where_the_request_gives_way(self, told: Told) -> None:
+        atm.add_user_request(token_count=3, model_id="gpt-5.1")
+        TestACallThatADoorSees().call(told)
+        ours, theirs = told.spans
+        assert not any(key.startswith("gen_ai.usage") for key in ours.attributes or {})
+        assert (theirs.attributes or {})["gen_ai.usage.input_tokens"] == 11
+
+    def test_of_a_parent_is_not_ended_by_its_forked_child(self, told: Told) -> None:
+        atm.add_user_request(token_count=3)
+        child = os.fork()
+        if child == 0:
+            atm.add_model_response(token_count=4)
+            told.handle.force_flush()
+            os._exit(len(told.spans))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        atm.add_model_response(token_count=4)
         assert len(told.spans) == 1
 
 
@@ -279,6 +399,54 @@ class TestACallThatADoorSees:
         told.provider.get_tracer("late").start_span("chat", attributes={**CHAT, **USED}).end()
         assert told.rows("source, total_tokens") == [("admit", 18), ("span", 18)]
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"response": {"usage": {"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}}},
+            {"token_count": 7},
+            {"response": "Like this."},
+            {"response": None},
+        ],
+    )
+    def test_is_counted_once_where_only_its_answer_is_told(
+        self, told: Told, answer: dict[str, Any]
+    ) -> None:
+        self.call(told)
+        assert atm.add_model_response(**answer, model_id="gpt-5.1") is None
+        assert told.rows("source, calls, total_tokens") == [("span", 1, 18)]
+
+    def test_that_follows_one_that_was_told_of_has_its_own_answer(self, told: Told) -> None:
+        atm.add_user_request("How do I …", model_id="gpt-5.1")
+        self.call(told)
+        self.call(told)
+        assert [atm.add_model_response(token_count=7) for _ in range(2)] == [None, None]
+        assert told.used == {"plenty": 36, "calls": 2}
+
+    def test_has_one_answer(self, told: Told) -> None:
+        self.call(told)
+        atm.add_model_response(token_count=7)
+        atm.add_model_response(token_count=7)
+        assert told.rows("source, calls, total_tokens") == [("span", 1, 18), ("facade", 0, 7)]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"token_count": 8},
+            {"token_count": 7, "model_id": "claude-9"},
+            {"token_count": 7, "username": "ann"},
+            {"response": {"usage": {"prompt_tokens": 12, "completion_tokens": 7}}},
+        ],
+    )
+    def test_does_not_swallow_another_answer(self, told: Told, other: dict[str, Any]) -> None:
+        self.call(told)
+        assert atm.add_model_response(**other) is not None
+        assert told.used["plenty"] > 18
+
+    def test_does_not_take_the_answer_of_a_request_that_waits(self, told: Told) -> None:
+        self.call(told)
+        asked = atm.add_user_request(token_count=1, model_id="gpt-5.1")
+        assert atm.add_model_response(token_count=7, model_id="gpt-5.1") == asked
+
     def test_answers_one_request_that_gave_way(self, told: Told) -> None:
         atm.add_user_request("How do I …", model_id="gpt-5.1")
         self.call(told)
@@ -309,7 +477,7 @@ class TestACallThatADoorSees:
         ({"token_count": 1.5}, "token_count=1.5: expected tokens"),
         ({"token_count": True}, "token_count=True: expected tokens"),
         ({"token_count": 1, "model_id": ""}, "model_id='': expected a text"),
-        ({"token_count": 1, "username": 7}, "username=7: expected a text"),
+        ({"token_count": 1, "username": 7.5}, "username=7.5: expected a text or an integer"),
         ({"token_count": 1, "_additional_metadata_tags": "faq"}, "tags='faq': tags are a list"),
         (
             {"token_count": 1, "_additional_metadata_config": ["a"]},
