@@ -33,9 +33,6 @@ LEAST: Final = {
 SO_FAR: Final = {
     "drain, events only": 1.0,
     "drain with roll-ups": 0.95,
-    "top users": 5.2,
-    "cost by team": 3.9,
-    "tokens by local day": 5.2,
 }
 #: At most.
 MOST: Final = {"MB of file for 1,000,000 events": 80.0, "MB at the peak of a drain": 500.0}
