@@ -17,6 +17,17 @@ from otel_atm.store.paths import StorePaths
 from otel_atm.testing import ManualClock
 from tests.store.conftest import KEYS, Writer, assert_roll_ups_add_up, query
 
+#: Tokens of an answer whose call is not known.
+WITHOUT_CALL = (
+    '[0,"{{""service"":null,""app"":null,""env"":null,""team"":null,""user_id"":""ann"",'
+    '""session_id"":null,""provider"":""openai"",""model"":""gpt-5.1"",""operation"":""chat"",'
+    '""status"":""ok"",""decision"":""allowed"",""budget"":null,""calls"":0,""attempts"":0,'
+    '""estimated"":false,""revision"":0,""source"":""span"",""tags"":[],""attributes"":{{}},'
+    '""price_version"":null,""rates"":null}}"\n'
+    '[0,"0193-{number}",1767261601000000000,0,0,0,5000,null,[1,2,0,0,0],"0",0]\n'
+)
+
+
 def sizes(path: Path) -> list[int]:
     """How many rows the minutes have, and the hours."""
     counts = [query(path, f"select count(*) as n from usage_{unit}") for unit in ("1m", "1h")]
@@ -63,6 +74,17 @@ class TestRollUps:
         writer.drain()
         assert sizes(writer.paths.database) == [1, 1]
         assert query(writer.paths.database, "select status from usage_1h") == [{"status": "ok"}]
+
+    def test_keep_tokens_that_no_call_is_known_of(self, writer: Writer) -> None:
+        for number in range(2):
+            writer.paths.spool.mkdir(parents=True, exist_ok=True)
+            segment = writer.paths.spool / f"0-{number}.segment"
+            segment.write_text(WITHOUT_CALL.format(number=number))
+            writer.drain()
+        for unit in ("1m", "1h"):
+            rows = query(writer.paths.database, f"select calls, total_tokens from usage_{unit}")
+            assert rows == [{"calls": 0, "total_tokens": 6}]
+        assert_roll_ups_add_up(writer.paths.database)
 
     @settings(max_examples=10)
     @given(data=st.data())
