@@ -33,9 +33,6 @@ LEAST: Final = {
 SO_FAR: Final = {
     "drain, events only": 1.0,
     "drain with roll-ups": 0.95,
-    "top users": 5.2,
-    "cost by team": 3.9,
-    "tokens by local day": 5.2,
 }
 #: At most.
 MOST: Final = {"MB of file for 1,000,000 events": 80.0, "MB at the peak of a drain": 500.0}
@@ -190,7 +187,7 @@ def fill(database: Path, rows: int) -> None:
         for unit, view in (("minute", "1m"), ("hour", "1h")):
             connection.execute(
                 f"""
-                insert into usage_{view}_parts by name
+                insert into usage_{view} by name
                 select
                     date_trunc('{unit}', ts) as bucket, app, env, team, user_id, provider, model,
                     operation, status, decision, sum(calls) as calls, sum(attempts) as attempts,
@@ -198,13 +195,9 @@ def fill(database: Path, rows: int) -> None:
                     sum(cache_read_tokens) as cache_read_tokens,
                     sum(cache_write_tokens) as cache_write_tokens,
                     sum(reasoning_tokens) as reasoning_tokens, sum(total_tokens) as total_tokens,
-                    sum(cost_usd::decimal(38, 12)) as cost_usd
+                    sum(cost_usd) as cost_usd
                 from usage_events group by all order by bucket
                 """
-            )
-            # The newest bucket is split, as in a file that is written to.
-            connection.execute(
-                f"insert into usage_{view}_split select max(bucket), 1 from usage_{view}_parts"
             )
 
 

@@ -22,10 +22,11 @@ from otel_atm.store.compact import Progress, compact
 from otel_atm.store.copies import delete_dead
 from otel_atm.store.drain import BAD_SUFFIX, drain, waiting
 from otel_atm.store.files import sync
+from otel_atm.store.ingest import merge_added
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import opened, statements
 from otel_atm.store.paths import StorePaths
-from otel_atm.store.relations import POINTS, ROLLUPS, SPLITS, parts_of, present
+from otel_atm.store.relations import POINTS, ROLLUPS, present
 from otel_atm.store.spool import seal_own
 
 if TYPE_CHECKING:
@@ -139,20 +140,22 @@ def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int, set[str]]:
 
 
 def _forget_rollups(connection: DuckDBPyConnection, person: str) -> int:
-    """How many rows were changed; they may be of the key of others in their bucket then."""
-    for table in present(connection, SPLITS):
+    """How many rows were merged into those of nobody in their bucket."""
+    changed = 0
+    for table in ROLLUPS:
+        added = table.name.replace("usage", "added")
         connection.execute(
-            f"insert into {table.name} select bucket, count(*) from {parts_of(table)} "
-            "where user_id = ? group by bucket",
+            f"create or replace temp table {added} as "
+            "select * exclude (cost_usd) replace (null::varchar as user_id), "
+            f"round(cost_usd * 1e12) as cost_pico from {table.name} where user_id = ?",
             [person],
         )
-    changed = [
-        connection.execute(
-            f"update {table.name} set user_id = null where user_id = ?", [person]
+        ((rows,),) = connection.execute(
+            f"delete from {table.name} where user_id = ?", [person]
         ).fetchall()
-        for table in present(connection, ROLLUPS)
-    ]
-    return sum(int(rows) for ((rows,),) in changed)
+        changed += int(rows)
+    merge_added(connection)
+    return changed
 
 
 def _forget_points(connection: DuckDBPyConnection, person: str) -> None:

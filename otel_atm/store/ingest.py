@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from otel_atm.store.opening import statements
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-#: Split buckets are merged once this many rows were added to them.
-_MERGE_ROWS: Final = 20_000
 
 
 def ingest(connection: DuckDBPyConnection, segments: Sequence[Path], present: list[str]) -> int:
@@ -55,16 +52,15 @@ def _take_in(connection: DuckDBPyConnection, segments: list[Path]) -> int:
         "insert into drained_segments select unnest(?::varchar[])",
         [[segment.name for segment in segments]],
     )
-    for unit in ("1m", "1h"):
-        _merge(connection, unit)
+    merge_added(connection)
     return rows
 
 
-def _merge(connection: DuckDBPyConnection, unit: str) -> None:
-    query = f"select coalesce(sum(added), 0) >= {_MERGE_ROWS} from usage_{unit}_split"
-    if connection.execute(query).fetchall() == [(True,)]:
+def merge_added(connection: DuckDBPyConnection) -> None:
+    """Merge rows of ``added_1m`` and ``added_1h`` into the roll-ups, each of a key of its own."""
+    for unit in ("1m", "1h"):
         for statement in statements("merge.sql"):
-            connection.execute(statement.replace("usage_1m", f"usage_{unit}"))
+            connection.execute(statement.replace("_1m", f"_{unit}"))
 
 
 def _run(connection: DuckDBPyConnection, name: str) -> tuple[int, ...]:

@@ -1,5 +1,5 @@
 -- From schema 1, whose minutes were one table of changes and a view that added all of them up.
-insert into usage_1m_parts
+insert into usage_1m
 select
     bucket, app, env, team, user_id, provider, model, operation, status, decision,
     sum(calls)::bigint as calls,
@@ -10,13 +10,13 @@ select
     sum(cache_write_tokens)::bigint as cache_write_tokens,
     sum(reasoning_tokens)::bigint as reasoning_tokens,
     sum(total_tokens)::bigint as total_tokens,
-    sum(cost_usd)::decimal(38, 12)
+    round(sum(cost_usd) * 1e12) / 1e12 as cost_usd
 from usage_1m_changes
 group by all
-having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0 or sum(cost_usd) <> 0
+having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0
 order by bucket;
 
-insert into usage_1h_parts
+insert into usage_1h
 select
     date_trunc('hour', bucket), * exclude (bucket) replace (
         sum(calls) as calls,
@@ -27,9 +27,9 @@ select
         sum(cache_write_tokens) as cache_write_tokens,
         sum(reasoning_tokens) as reasoning_tokens,
         sum(total_tokens) as total_tokens,
-        sum(cost_usd) as cost_usd
+        round(sum(cost_usd) * 1e12) / 1e12 as cost_usd
     )
-from usage_1m_parts
+from usage_1m
 group by all
 order by 1;
 

@@ -23,17 +23,9 @@ class Table(NamedTuple):
 
 
 EVENTS: Final = (Table("usage_events", "ts"),)
-#: What the roll-ups are views over.
-ROLLUPS: Final = (Table("usage_1m_parts", "bucket"), Table("usage_1h_parts", "bucket"))
-#: What those tables need beside them.
-SPLITS: Final = (Table("usage_1m_split", "bucket"), Table("usage_1h_split", "bucket"))
+ROLLUPS: Final = (Table("usage_1m", "bucket"), Table("usage_1h", "bucket"))
 #: Points of metrics, where an exporter has put any.
 POINTS: Final = (Table("metric_points", "time"),)
-
-
-def parts_of(split: Table) -> str:
-    """The table whose buckets one of `SPLITS` names."""
-    return split.name.replace("_split", "_parts")
 
 
 def present(connection: DuckDBPyConnection, tables: Iterable[Table]) -> list[Table]:

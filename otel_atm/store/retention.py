@@ -18,7 +18,7 @@ from otel_atm.store.age import horizon, read_age
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import opened, statements
 from otel_atm.store.paths import StorePaths
-from otel_atm.store.relations import EVENTS, POINTS, ROLLUPS, SPLITS, Table, present
+from otel_atm.store.relations import EVENTS, POINTS, ROLLUPS, Table, present
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None]
 
 #: What is older than its age → the tables that hold it. Their names in `atm_horizon`.
-_KINDS: Final = {"usage_events": EVENTS, "rollups": (*ROLLUPS, *SPLITS)}
+_KINDS: Final = {"usage_events": EVENTS, "rollups": ROLLUPS}
 #: How much is deleted in one transaction.
 _STEP: Final = timedelta(days=1)
 _INTERVAL_S: Final = 3600.0
@@ -154,7 +154,7 @@ def _delete(
         ((deleted,),) = connection.execute(
             f"delete from {table.name} where {table.time} < ?", [until]
         ).fetchall()
-        rows += 0 if table in SPLITS else deleted
+        rows += int(deleted)
     connection.commit()
     return rows
 

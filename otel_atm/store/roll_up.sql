@@ -1,5 +1,5 @@
--- Adds what came to the minutes and hours, and takes away what it replaced. A cost is made a decimal
--- from the very number that is in the file, so that both are the same.
+-- What came, by minutes and hours, without what it replaced. Costs are of the very number that is in
+-- the file, so that both are the same.
 create or replace temp table added_1m as
 with numbers as (  -- few of them, so that texts are compared only for those
     select
@@ -9,7 +9,7 @@ with numbers as (  -- few of them, so that texts are compared only for those
         sum(cache_read_tokens)::bigint as cache_read_tokens,
         sum(cache_write_tokens)::bigint as cache_write_tokens,
         sum(reasoning_tokens)::bigint as reasoning_tokens,
-        sum(cost_usd::decimal(38, 12)) as cost_usd
+        sum(round(cost_usd * 1e12)) as cost_pico
     from incoming
     group by all
 ),
@@ -18,7 +18,7 @@ signed as (
         bucket, app, env, team, user_id, provider, model, operation, status, decision,
         rows * calls as calls, rows * attempts as attempts, input_tokens, output_tokens,
         cache_read_tokens, cache_write_tokens, reasoning_tokens,
-        input_tokens + output_tokens as total_tokens, cost_usd
+        input_tokens + output_tokens as total_tokens, cost_pico
     from numbers join heads using (file_index, head)
     union all by name
     select
@@ -31,7 +31,7 @@ signed as (
         -cache_write_tokens as cache_write_tokens,
         -reasoning_tokens as reasoning_tokens,
         -total_tokens as total_tokens,
-        -cost_usd::decimal(38, 12) as cost_usd
+        -round(cost_usd * 1e12) as cost_pico
     from replaced
 )
 select
@@ -44,7 +44,7 @@ select
     sum(cache_write_tokens)::bigint as cache_write_tokens,
     sum(reasoning_tokens)::bigint as reasoning_tokens,
     sum(total_tokens)::bigint as total_tokens,
-    sum(cost_usd) as cost_usd
+    sum(cost_pico) as cost_pico
 from signed
 where bucket >= getvariable('rollups_since')
 group by all;
@@ -52,7 +52,7 @@ group by all;
 create or replace temp table added_1h as
 select
     date_trunc('hour', bucket) as bucket,
-    columns(* exclude (bucket, calls, attempts, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens, cost_usd)),
+    columns(* exclude (bucket, calls, attempts, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens, cost_pico)),
     sum(calls)::bigint as calls,
     sum(attempts)::bigint as attempts,
     sum(input_tokens)::bigint as input_tokens,
@@ -61,21 +61,6 @@ select
     sum(cache_write_tokens)::bigint as cache_write_tokens,
     sum(reasoning_tokens)::bigint as reasoning_tokens,
     sum(total_tokens)::bigint as total_tokens,
-    sum(cost_usd) as cost_usd
+    sum(cost_pico) as cost_pico
 from added_1m
 group by all;
-
--- A bucket that has rows already is split from now on.
-insert into usage_1m_split
-select bucket, count(*)
-from added_1m semi join usage_1m_parts using (bucket)
-group by bucket;
-
-insert into usage_1m_parts from added_1m order by bucket;
-
-insert into usage_1h_split
-select bucket, count(*)
-from added_1h semi join usage_1h_parts using (bucket)
-group by bucket;
-
-insert into usage_1h_parts from added_1h order by bucket;

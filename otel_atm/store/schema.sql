@@ -35,11 +35,8 @@ create table if not exists usage_events (
     revision integer not null
 );
 
--- Roll-ups: what each drain added, append-only, corrections with a minus; a cost is a decimal, so that a
--- correction cancels to the last digit. Mostly a bucket comes in one drain, or was merged: then its
--- rows are those of the view. Others are split: they stand in the table of that name, with how many
--- rows were added since the bucket was whole, and the view adds their parts up.
-create table if not exists usage_1m_parts (
+-- Roll-ups: one row for each key and bucket, always; the drain merges what comes into them.
+create table if not exists usage_1m (
     bucket timestamp not null,
     app varchar,
     env varchar,
@@ -58,35 +55,10 @@ create table if not exists usage_1m_parts (
     cache_write_tokens bigint not null,
     reasoning_tokens bigint not null,
     total_tokens bigint not null,
-    cost_usd decimal(38, 12)
+    cost_usd double
 );
 
-create table if not exists usage_1m_split (bucket timestamp not null, added bigint not null);
-
-create view if not exists usage_1m as
-select
-    bucket, app, env, team, user_id, provider, model, operation, status, decision,
-    calls, attempts, input_tokens, output_tokens,
-    cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens,
-    cost_usd::double as cost_usd
-from usage_1m_parts anti join usage_1m_split using (bucket)
-union all
-select
-    bucket, app, env, team, user_id, provider, model, operation, status, decision,
-    sum(calls)::bigint as calls,
-    sum(attempts)::bigint as attempts,
-    sum(input_tokens)::bigint as input_tokens,
-    sum(output_tokens)::bigint as output_tokens,
-    sum(cache_read_tokens)::bigint as cache_read_tokens,
-    sum(cache_write_tokens)::bigint as cache_write_tokens,
-    sum(reasoning_tokens)::bigint as reasoning_tokens,
-    sum(total_tokens)::bigint as total_tokens,
-    sum(cost_usd)::double as cost_usd
-from usage_1m_parts semi join usage_1m_split using (bucket)
-group by all
-having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0 or sum(cost_usd) <> 0;
-
-create table if not exists usage_1h_parts (
+create table if not exists usage_1h (
     bucket timestamp not null,
     app varchar,
     env varchar,
@@ -105,33 +77,8 @@ create table if not exists usage_1h_parts (
     cache_write_tokens bigint not null,
     reasoning_tokens bigint not null,
     total_tokens bigint not null,
-    cost_usd decimal(38, 12)
+    cost_usd double
 );
-
-create table if not exists usage_1h_split (bucket timestamp not null, added bigint not null);
-
-create view if not exists usage_1h as
-select
-    bucket, app, env, team, user_id, provider, model, operation, status, decision,
-    calls, attempts, input_tokens, output_tokens,
-    cache_read_tokens, cache_write_tokens, reasoning_tokens, total_tokens,
-    cost_usd::double as cost_usd
-from usage_1h_parts anti join usage_1h_split using (bucket)
-union all
-select
-    bucket, app, env, team, user_id, provider, model, operation, status, decision,
-    sum(calls)::bigint as calls,
-    sum(attempts)::bigint as attempts,
-    sum(input_tokens)::bigint as input_tokens,
-    sum(output_tokens)::bigint as output_tokens,
-    sum(cache_read_tokens)::bigint as cache_read_tokens,
-    sum(cache_write_tokens)::bigint as cache_write_tokens,
-    sum(reasoning_tokens)::bigint as reasoning_tokens,
-    sum(total_tokens)::bigint as total_tokens,
-    sum(cost_usd)::double as cost_usd
-from usage_1h_parts semi join usage_1h_split using (bucket)
-group by all
-having sum(calls) <> 0 or sum(attempts) <> 0 or sum(total_tokens) <> 0 or sum(cost_usd) <> 0;
 
 -- Segments whose rows are in the tables above, until their files are deleted.
 create table if not exists drained_segments (name varchar not null);

@@ -39,7 +39,7 @@ from (values {ROWS}) as given(
 """
 ROLL_UP = "".join(
     f"""
-insert into usage_{view}_parts by name
+insert into usage_{view} by name
 select
     date_trunc('{unit}', ts) as bucket, team, user_id, model, status, decision,
     sum(calls) as calls, sum(attempts) as attempts, sum(input_tokens) as input_tokens,

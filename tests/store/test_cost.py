@@ -143,12 +143,42 @@ def test_minutes_sum_what_is_known(priced: Writer) -> None:
     assert minutes == [{"calls": 3, "usd": pytest.approx(0.3)}]
 
 
+@settings(max_examples=10)
+@given(
+    usages=st.lists(
+        st.tuples(
+            st.sampled_from(["flat", "thirds", "gpt-5.1"]), st.integers(0, 10**8), st.booleans()
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_drain_upon_drain_adds_up_to_the_last_pico_usd(
+    usages: list[tuple[str, int, bool]],
+    overrides: PriceFile,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "tokens.duckdb"
+    writer = Writer(path, ManualClock(), prices=Prices(overrides))
+    for model, tokens, lost in usages:
+        span = writer.start(model)
+        if lost:
+            writer.lose()
+            writer.drain()
+        writer.end(span, (tokens, 1))
+        writer.drain()
+    assert_roll_ups_add_up(path)
+    writer.close()
+
+
 def test_an_amount_of_more_than_64_bits_arrives(priced: Writer) -> None:
     priced.call((2**40 - 1, 2**40 - 1), model="dear")
     priced.call((2**40 - 1, 2**40 - 1), model="thirds")
     priced.drain()
     assert rows_of(priced.paths.database) == priced.expected()
     assert priced.expected()[0]["cost_usd"] > 2**40
+    hours = query(priced.paths.database, "select sum(cost_usd) as usd from usage_1h")
+    assert hours == [{"usd": pytest.approx(sum(row["cost_usd"] for row in priced.expected()))}]
 
 
 #: What the first version wrote: heads without prices, rows without a cost.

@@ -82,6 +82,16 @@ def test_rows_become_anonymous_and_what_they_used_stays(met: Writer, path: Path)
     assert_roll_ups_add_up(path)
 
 
+def test_what_two_people_used_is_one_row_of_nobody(met: Writer, path: Path) -> None:
+    met.call(user="cid")
+    met.drain()
+    forget(met.paths, ANN)
+    assert forget(met.paths, "cid").rollups == 2  # a minute and an hour
+    hours = "select calls from usage_1h where user_id is null and status = 'ok'"
+    assert query(path, hours) == [{"calls": 4}]
+    assert_roll_ups_add_up(path)
+
+
 def test_no_byte_of_any_file_names_the_person(met: Writer, path: Path) -> None:
     assert traces(path, ANN, SESSION) == [path.name]
     forget(met.paths, ANN)

@@ -13,62 +13,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import otel_atm as atm
-from otel_atm.store import ingest
 from otel_atm.store.paths import StorePaths
 from otel_atm.testing import ManualClock
 from tests.store.conftest import KEYS, Writer, assert_roll_ups_add_up, query
 
-UNITS = ("1m", "1h")
+#: Tokens of an answer whose call is not known.
+WITHOUT_CALL = (
+    '[0,"{{""service"":null,""app"":null,""env"":null,""team"":null,""user_id"":""ann"",'
+    '""session_id"":null,""provider"":""openai"",""model"":""gpt-5.1"",""operation"":""chat"",'
+    '""status"":""ok"",""decision"":""allowed"",""budget"":null,""calls"":0,""attempts"":0,'
+    '""estimated"":false,""revision"":0,""source"":""span"",""tags"":[],""attributes"":{{}},'
+    '""price_version"":null,""rates"":null}}"\n'
+    '[0,"0193-{number}",1767261601000000000,0,0,0,5000,null,[1,2,0,0,0],"0",0]\n'
+)
 
 
-def sizes(path: Path, unit: str = "1m") -> tuple[int, int, int]:
-    """Rows of the view, rows below it, split buckets."""
-    (row,) = query(
-        path,
-        f"select (select count(*) from usage_{unit}) as seen, "
-        f"(select count(*) from usage_{unit}_parts) as parts, "
-        f"(select count(distinct bucket) from usage_{unit}_split) as split",
-    )
-    return row["seen"], row["parts"], row["split"]
+def sizes(path: Path) -> list[int]:
+    """How many rows the minutes have, and the hours."""
+    counts = [query(path, f"select count(*) as n from usage_{unit}") for unit in ("1m", "1h")]
+    return [row["n"] for (row,) in counts]
 
 
-@pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every drain merges."""
-    monkeypatch.setattr(ingest, "_MERGE_ROWS", 1)
-
-
-class TestParts:
-    def test_of_one_drain_are_whole(self, writer: Writer) -> None:
+class TestRollUps:
+    def test_of_one_drain_have_a_row_for_each_key_and_bucket(self, writer: Writer) -> None:
         for minute in range(3):
             for user in ("ann", "bob", None, "ann"):
                 writer.call(user=user)
             writer.clock.advance(60 * minute)
         writer.drain()
-        assert sizes(writer.paths.database)[2] == 0
+        assert sizes(writer.paths.database) == [6, 3]
         assert_roll_ups_add_up(writer.paths.database)
 
-    def test_of_several_drains_are_one_row_of_the_view(self, writer: Writer) -> None:
+    def test_of_several_drains_have_no_more(self, writer: Writer) -> None:
         for _ in range(4):
             writer.call(user="ann")
             writer.call()
             writer.drain()
-        for unit in UNITS:
-            assert sizes(writer.paths.database, unit) == (2, 8, 1)
+        assert sizes(writer.paths.database) == [2, 2]
         assert_roll_ups_add_up(writer.paths.database)
 
-    def test_are_merged_once_there_are_many(self, writer: Writer, eager: None) -> None:
-        for _ in range(5):
-            writer.call(user="ann")
-            writer.call()
-            writer.drain()
-        for unit in UNITS:
-            assert sizes(writer.paths.database, unit) == (2, 2, 0)
-        assert_roll_ups_add_up(writer.paths.database)
-
-    def test_of_a_bucket_that_is_over_are_merged_though_few_came_late(
-        self, writer: Writer, eager: None
-    ) -> None:
+    def test_take_what_comes_late_into_a_bucket_that_is_over(self, writer: Writer) -> None:
         open_call = writer.start(user="u0")
         for number in range(9):
             writer.call(user=f"u{number}")
@@ -79,22 +63,32 @@ class TestParts:
         writer.end(open_call)
         writer.call()
         writer.drain()
-        assert sizes(writer.paths.database)[2] == 0
+        assert sizes(writer.paths.database) == [10, 10]
         assert_roll_ups_add_up(writer.paths.database)
 
-    def test_that_cancel_vanish(self, writer: Writer, eager: None) -> None:
+    def test_that_cancel_vanish(self, writer: Writer) -> None:
         span = writer.start(user="ann")
         writer.lose()
         writer.drain()
         writer.end(span)
         writer.drain()
-        for unit in UNITS:
-            assert sizes(writer.paths.database, unit) == (1, 1, 0)
+        assert sizes(writer.paths.database) == [1, 1]
         assert query(writer.paths.database, "select status from usage_1h") == [{"status": "ok"}]
+
+    def test_keep_tokens_that_no_call_is_known_of(self, writer: Writer) -> None:
+        for number in range(2):
+            writer.paths.spool.mkdir(parents=True, exist_ok=True)
+            segment = writer.paths.spool / f"0-{number}.segment"
+            segment.write_text(WITHOUT_CALL.format(number=number))
+            writer.drain()
+        for unit in ("1m", "1h"):
+            rows = query(writer.paths.database, f"select calls, total_tokens from usage_{unit}")
+            assert rows == [{"calls": 0, "total_tokens": 6}]
+        assert_roll_ups_add_up(writer.paths.database)
 
     @settings(max_examples=10)
     @given(data=st.data())
-    def test_add_up_whatever_is_merged_when(
+    def test_add_up_whatever_is_drained_when(
         self, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         writer = Writer(tmp_path_factory.mktemp("any") / "tokens.duckdb", ManualClock())
@@ -108,19 +102,11 @@ class TestParts:
             if open_spans:
                 writer.end(open_spans.pop(0), (5, 2))
 
-        def drain() -> None:
-            ingest._MERGE_ROWS = data.draw(st.sampled_from([1, 3, 10**6]))
-            writer.drain()
-
-        steps = [begin, begin, end, writer.lose, drain, drain, lambda: writer.clock.advance(50)]
-        usual = ingest._MERGE_ROWS
-        try:
-            for step in data.draw(st.lists(st.sampled_from(steps), min_size=5, max_size=20)):
-                step()
-            writer.call()
-            drain()
-        finally:
-            ingest._MERGE_ROWS = usual
+        steps = [begin, begin, end, writer.lose, writer.drain, lambda: writer.clock.advance(50)]
+        for step in data.draw(st.lists(st.sampled_from(steps), min_size=5, max_size=20)):
+            step()
+        writer.call()
+        writer.drain()
         assert_roll_ups_add_up(writer.paths.database)
         writer.close()
         assert writer.trouble.counts == {}
