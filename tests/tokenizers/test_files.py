@@ -58,7 +58,11 @@ def test_a_damaged_file_is_not_used_and_the_next_one_is(content: bytes, tmp_path
     [
         ("cl100k_base.tiktoken", b"", "is damaged: its SHA-256 is e3b0c442…, not 223921b7…"),
         ("cl100k_base.tiktoken.gz", b"no gzip", "cannot be read: BadGzipFile"),
-        ("cl100k_base.tiktoken.gz", gzip.compress(b"x" * 99, mtime=0)[:-9], "cannot be read: EOFError"),
+        (
+            "cl100k_base.tiktoken.gz",
+            gzip.compress(b"x" * 99, mtime=0)[:-9],
+            "cannot be read: EOFError",
+        ),
     ],
 )
 def test_one_that_cannot_be_used_is_told_if_there_is_no_other(
