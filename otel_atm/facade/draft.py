@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_atm.gate import Call, Kind, Plan
+from otel_atm.price import usd
 from otel_atm.scope import MORE_KEYS, MORE_TAGS, Scope, scope_of
 
 
@@ -58,7 +59,7 @@ class Draft:
         draft.event_id, draft.source, draft.decision = call.id, call.source, outcome.decision
         draft.status, draft.estimated = outcome.status, outcome.estimated
         cost = call.cost
-        draft.cost_usd = None if cost is None else cost / 1e12
+        draft.cost_usd = None if cost is None else usd(cost)
         return draft
 
     @classmethod

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from glob import escape
 from typing import Any, Final
 
 from otel_atm.budget import Budget
@@ -75,9 +76,9 @@ class Rule:
         object.__setattr__(self, "budgets", tuple(self._made()))
 
     def _made(self) -> Iterator[Budget]:
-        match: dict[str, Any] = {key: _literally(value) for key, value in self.scope.items()}
+        match: dict[str, Any] = {key: escape(value) for key, value in self.scope.items()}
         if self.scope.tags:
-            match["tags"] = [_literally(tag) for tag in self.scope.tags]
+            match["tags"] = [escape(tag) for tag in self.scope.tags]
         limits = [(getattr(self.quota, name), window) for name, window in _WINDOWS.items()]
         action = _ACTIONS[self.alert_level]
         for limit, window in limits:
@@ -178,11 +179,6 @@ def _level(given: str) -> AlertLevel:
     except ValueError:
         known: Iterable[str] = (f"AlertLevel.{level.name}" for level in AlertLevel)
         raise ConfigurationError(f"alert_level={given!r}: expected {' or '.join(known)}") from None
-
-
-def _literally(text: str) -> str:
-    """A pattern that matches this text alone."""
-    return "".join(f"[{each}]" if each in "*?[" else each for each in text)
 
 
 #: Of this process.

@@ -374,13 +374,7 @@ class Gate:
             tokens = tokens or call.estimate or call.plan.estimate
         elif status != "ok":
             call.outcome = call.outcome._replace(status=status, error_type=error_type)
-        call.tokens = tokens
-        call.open = False
-        price = call.plan.shape.budget_price
-        used = self.planner.amounts(tokens, price, call.opened_ns)
-        crossings = self.ledger.settle(call.hold, used)
-        if crossings:
-            self.alerts.tell(crossings)
+        self._charge(call, tokens)
         self._finish(call)
 
     def settle_plain(self, call: Call, given: int, made: int) -> None:
@@ -407,7 +401,7 @@ class Gate:
             self.tally.add_up(plan)
         if self.waiters.waiting:
             self.waiters.wake()
-        for sink in self._sinks:  # as `_emit` does
+        for sink in self._sinks:  # as `emit` does
             try:
                 sink(call)
             except Exception as error:  # noqa: BLE001 - a sink must not reach the application
@@ -428,11 +422,7 @@ class Gate:
     def charge_now(self, call: Call, tokens: Tokens, requests: int = 1) -> None:
         """Charge what an open call used, and write its row; it is not counted in totals yet."""
         self._open.pop(call, None)
-        call.tokens, call.open = tokens, False
-        price = call.plan.shape.budget_price
-        used = self.planner.amounts(tokens, price, call.opened_ns, requests)
-        if crossings := self.ledger.settle(call.hold, used):
-            self.alerts.tell(crossings)
+        self._charge(call, tokens, requests)
         self.emit(call)
 
     def recharge(self, call: Call, before: Tokens, after: Tokens, requests: int = 1) -> None:
@@ -525,6 +515,14 @@ class Gate:
         self.waiters = Waiters()
         self.spans.clear()
         self.ledger.after_fork()
+
+    def _charge(self, call: Call, tokens: Tokens, requests: int = 1) -> None:
+        """Charge what a call used, which ends with it, and tell of alerts."""
+        call.tokens, call.open = tokens, False
+        price = call.plan.shape.budget_price
+        used = self.planner.amounts(tokens, price, call.opened_ns, requests)
+        if crossings := self.ledger.settle(call.hold, used):
+            self.alerts.tell(crossings)
 
     def _forget_calls(self) -> None:
         self._open: dict[Call, Call] = {}
@@ -651,17 +649,14 @@ class Gate:
             return
         self.tally.add_up_all()  # what was charged before is in the total, which cannot fall
         before, cost_before = call.tokens, call.cost or 0
-        amounts, price = self.planner.amounts, call.plan.shape.budget_price
-        charged = amounts(before, price, call.opened_ns)
         call.outcome = call.outcome._replace(
             status=status,
             error_type=error_type,
             estimated=estimated or tokens is None,
             revision=call.outcome.revision + 1,
         )
-        after = call.tokens = call.estimate or call.plan.estimate if tokens is None else tokens
-        used = amounts(after, price, call.opened_ns, requests)
-        self.ledger.correct(call.hold, charged, used)
+        after = call.estimate or call.plan.estimate if tokens is None else tokens
+        self.recharge(call, before, after, requests)
         with self.totals.lock:
             total = self.tally.total_of(call)
             total.input_tokens += max(0, after[0] - before[0])

@@ -36,14 +36,13 @@ from otel_atm.spans.emitters import (
 )
 from otel_atm.spans.endings import ending_of, is_partial
 from otel_atm.spans.family import Family
-from otel_atm.spans.reading import read_text, read_tokens
+from otel_atm.spans.reading import microseconds, read_text, read_tokens
 from otel_atm.spans.sdk import best_access
 from otel_atm.spans.told import REFUSED, Told, read_told
 
 _SOURCE: Final = "span"
 _REFUSAL: Final = TokenQuotaExceeded.__name__
 _MOST_IDS: Final = 4_096
-_A_DAY_S: Final = 86_400
 _LATEST_NS: Final = 1 << 63
 
 
@@ -145,7 +144,7 @@ class EndedSpans:
             partial,
             ending_of(attributes, span.events, name) if failed else None,
             read_text(attributes, (GEN_AI_RESPONSE_ID,)),
-            _microseconds(attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK)),
+            microseconds(attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK)),
             trace_id,
             span_id,
             parent_id,
@@ -298,9 +297,3 @@ def _is_another(call: Call, seen: _Seen) -> bool:
 def _time(time_ns: object) -> int:
     """If a row can have it: from 1970 to 2262; else 0."""
     return time_ns if isinstance(time_ns, int) and 0 < time_ns < _LATEST_NS else 0
-
-
-def _microseconds(seconds: object) -> int | None:
-    if isinstance(seconds, int | float) and 0 <= seconds < _A_DAY_S:  # no NaN, no infinity
-        return int(seconds * 1e6)
-    return None

@@ -30,7 +30,7 @@ from otel_atm.spans.alert_event import add_event
 from otel_atm.spans.attribution import KIND, MODEL, PROVIDER, TELLING, Attribution, Known
 from otel_atm.spans.emitters import KINDS, NAMED, Emitter, is_late, recognise, recognise_sum
 from otel_atm.spans.endings import ending_of, is_partial
-from otel_atm.spans.reading import read_text, read_tokens
+from otel_atm.spans.reading import microseconds, read_text, read_tokens
 from otel_atm.spans.sdk import FAST, best_access
 from otel_atm.usage import MOST_TOKENS
 
@@ -40,7 +40,6 @@ _RESPONSE_ID: Final = (GEN_AI_RESPONSE_ID,)
 #: cache if it took less than this.
 _CACHED_NS: Final = 50_000_000
 _ERROR: Final = StatusCode.ERROR
-_A_DAY_S: Final = 86_400
 #: The most open spans that are remembered; past it the oldest are forgotten, and their calls are
 #: written off when their time to live is over.
 _MAX_SPANS: Final = 20_000
@@ -360,7 +359,7 @@ class GateProcessor(SpanProcessor):
                     model=kind.model or read_text(attributes, emitter.model),
                 )
             )
-        call.ttft_us = _microseconds(attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK))
+        call.ttft_us = microseconds(attributes.get(GEN_AI_TIME_TO_FIRST_CHUNK))
         if call.ending is None:
             self._gate.settle(call, call.told, estimated=call.partial)
             return
@@ -438,9 +437,3 @@ class GateProcessor(SpanProcessor):
 
 def _look_away(*_: object, **__: object) -> None:
     """Take no notice of a span."""
-
-
-def _microseconds(seconds: object) -> int | None:
-    if isinstance(seconds, int | float) and 0 <= seconds < _A_DAY_S:  # no NaN, no infinity
-        return int(seconds * 1e6)
-    return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from otel_atm.gate import Tokens
 from otel_atm.spans.emitters import Emitter
 from otel_atm.usage import MOST_TOKENS
+
+_A_DAY_S: Final = 86_400
 
 
 def read_tokens(emitter: Emitter, attributes: Mapping[str, Any]) -> Tokens | None:
@@ -61,3 +63,10 @@ def _integer(value: object) -> int:
     if isinstance(value, float) and 0 <= value < MOST_TOKENS and value.is_integer():
         return int(value)
     return 0
+
+
+def microseconds(seconds: object) -> int | None:
+    """A time that a span tells in seconds; None if it is none that a call can take."""
+    if isinstance(seconds, int | float) and 0 <= seconds < _A_DAY_S:  # no NaN, no infinity
+        return int(seconds * 1e6)
+    return None

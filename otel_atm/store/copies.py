@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Final
 
@@ -51,16 +52,12 @@ def copied(database: Path) -> Iterator[Path]:
 
 def delete_dead(database: Path) -> None:
     """Delete the copies that processes left that were killed while they copied."""
-    for copy in database.parent.glob(f"{_escaped(database.name)}.*{_SUFFIX}"):
+    for copy in database.parent.glob(f"{escape(database.name)}.*{_SUFFIX}"):
         with suppress(OSError):
             descriptor = open_locked(copy, os.O_RDWR)
             if descriptor is not None:
                 _delete(copy)
                 let_go(descriptor)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 def _delete(copy: Path) -> None:
