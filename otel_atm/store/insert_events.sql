@@ -1,9 +1,8 @@
 insert into usage_events by name
 select
     event_id, ts,
-    case when trace_high > 0 or trace_low > 0
-        then format('{:016x}{:016x}', trace_high, trace_low) end as trace_id,
-    case when span > 0 then format('{:016x}', span) end as span_id,
+    if(trace_high > 0 or trace_low > 0, hex16(trace_high) || hex16(trace_low), null) as trace_id,
+    if(span > 0, hex16(span), null) as span_id,
     case when duration_ns >= 0 and duration_ns < 31622400000000000  -- a leap year
         then duration_ns // 1000 end as duration_us,
     ttft_us, service, app, env, team, user_id, session_id,
