@@ -52,8 +52,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         show(
-            "The drain, so many times as fast as making an Arrow table of Python's tuples and\n"
-            f"inserting it; at least {store.LEAST}.",
+            "The drain, so many times as fast as making Arrow tables of Python's tuples and\n"
+            f"inserting them, {store.ARROW_ROWS:,} rows in a transaction.",
             store.drained(folder),
             {},
         )

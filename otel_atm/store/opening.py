@@ -22,7 +22,7 @@ SCHEMA_VERSION: Final = 2
 OFFLINE: Final = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
 #: Of those who write: rows come from a thread beside the application, which needs the processor.
-_WRITING: Final = {**OFFLINE, "threads": 2}
+_WRITING: Final = {**OFFLINE, "threads": 1}
 
 _SCHEMA: Final = ("schema.sql", "points_schema.sql", "macros.sql")
 _TABLE: Final = re.compile(r"create table if not exists (\w+)")

@@ -83,7 +83,7 @@ def test_a_user_takes_no_more_memory_than_it_should() -> None:
 
 
 def test_a_drain_keeps_up_with_arrow(tmp_path: Path) -> None:
-    least = {name: store.SO_FAR[name] for name in ("drain, events only", "drain with roll-ups")}
+    least = {name: store.LEAST[name] for name in ("drain, events only", "drain with roll-ups")}
 
     def measure() -> dict[str, float]:
         slower = store.drained(tmp_path, rows=100_000, rounds=2)
