@@ -377,13 +377,13 @@ class Gate:
         self._charge(call, tokens)
         self._finish(call)
 
-    def settle_plain(self, call: Call, given: int, made: int) -> None:
-        """As `settle`, for a call of which nothing else is told than input and output tokens."""
+    def settle_plain(self, call: Call, tokens: Tokens) -> None:
+        """As `settle`, for a call that has ended well and of which all is told."""
         if self._open.pop(call, None) is None:
-            self._correct(call, (given, made, 0, 0, 0), "ok", None)
+            self._correct(call, tokens, "ok", None)
             return
         plan = call.plan
-        call.tokens = tokens = (given, made, 0, 0, 0)
+        given, made, _, _, _ = call.tokens = tokens
         call.open = False
         used: Amounts = (given + made, given, made, 1)
         if self.planner.measures:

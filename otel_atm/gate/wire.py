@@ -70,6 +70,18 @@ class Wire:
         """The time, as spans have it."""
         return self._span_clock()
 
+    def answered(self, call: Call, tokens: Tokens, attempts: int) -> None:
+        """Settle a call whose answer has come and told all that it used.
+
+        Args:
+            call: from `take`.
+            tokens: the provider's last word.
+            attempts: requests that were sent.
+        """
+        if call.open:
+            self._note_end(call, attempts)
+            self._gate.settle_plain(call, tokens)
+
     def end(
         self,
         call: Call,
@@ -81,7 +93,7 @@ class Wire:
         free: bool,
         attempts: int,
     ) -> None:
-        """Settle a call with what its answer said.
+        """Settle any other call with what its answer said.
 
         Args:
             call: from `take`.
@@ -94,11 +106,7 @@ class Wire:
         """
         if not call.open:
             return
-        now_ns = self._gate.sent_ns = self._span_clock()
-        if call.ended_ns < 0:
-            call.ended_ns = now_ns
-        if attempts != 1:
-            call.outcome = call.outcome._replace(attempts=attempts)
+        self._note_end(call, attempts)
         if free and tokens is None:
             self._gate.release(call, status, error_type)
         else:
@@ -116,6 +124,13 @@ class Wire:
         call = known[0] if known is not None else self._gate.latest()
         if isinstance(call, Call) and call.open and not call.sent:
             self._gate.drop(call)
+
+    def _note_end(self, call: Call, attempts: int) -> None:
+        now_ns = self._gate.sent_ns = self._span_clock()
+        if call.ended_ns < 0:
+            call.ended_ns = now_ns
+        if attempts != 1:
+            call.outcome = call.outcome._replace(attempts=attempts)
 
     def _opened(self, kind: Kind, span_id: int) -> Call | None:
         """The open call that a span tells of and no request explains yet."""

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from otel_atm.guards.counts import COUNTS, Json, together
+from otel_atm.guards.counts import COUNTS, WHOLE, Json, together
 from otel_atm.guards.fields import MOST_TOKENS
 from otel_atm.guards.shape import Shape
 from otel_atm.guards.skim import Skimmer
@@ -16,10 +16,9 @@ from otel_atm.price import Tokens
 #: Bytes of the largest answer that is parsed; of a larger one, the end and the beginning are read.
 MOST_PARSED: Final = 1 << 16
 WINDOW: Final = 1 << 14
-_MOST_NAME: Final = 256  # characters of a model or an id
+_MOST_NAME: Final = 256  # characters of an id
 
-#: Where models and ids are: everybody's, Gemini's, Cohere's first API.
-_MODEL: Final = ("model", "modelVersion")
+#: Where ids are: everybody's, Gemini's, Cohere's first API.
 _ID: Final = ("id", "responseId", "generation_id")
 #: Where usage is.
 _USAGE: Final = (
@@ -35,7 +34,7 @@ _USAGE: Final = (
     "inputTextTokenCount",
     "totalOutputTextTokenCount",
 )
-SKIMMER: Final = Skimmer((*_MODEL, *_ID, *_USAGE))
+SKIMMER: Final = Skimmer((*_ID, *_USAGE))
 _PREDICTED: Final = re.compile(rb'"token_count"\s*:\s*(\d{1,12})')
 
 
@@ -44,7 +43,6 @@ class Answer(NamedTuple):
 
     Attributes:
         tokens: what the provider says was used. None: nothing was said.
-        model: that answered, None if it does not say.
         response_id: the provider's, None if it does not say.
         exact: whether `tokens` are the provider's last word. If not, they are the least that was
             used: a stream that ended early has told its input and part of its output, or less.
@@ -53,7 +51,6 @@ class Answer(NamedTuple):
     """
 
     tokens: Tokens | None = None
-    model: str | None = None
     response_id: str | None = None
     exact: bool = False
     output_seen: int = 0
@@ -80,14 +77,9 @@ def read_answer(shape: Shape, body: bytes) -> Answer:
     if not answer:
         return NOTHING
     told = COUNTS[shape](answer)
-    if told is not None:
+    if told is not None and shape not in WHOLE:
         told = together(shape, told)
-    model, response_id = answer.get("model"), answer.get("id")
-    if type(model) is not str or not 0 < len(model) <= _MOST_NAME:
-        model = name_in(answer, _MODEL)
-    if type(response_id) is not str or not 0 < len(response_id) <= _MOST_NAME:
-        response_id = name_in(answer, _ID)
-    return _new(Answer, (told, model, response_id, told is not None, 0))
+    return _new(Answer, (told, id_of(answer), told is not None, 0))
 
 
 def parsed(body: bytes) -> Json:
@@ -99,19 +91,9 @@ def parsed(body: bytes) -> Json:
     return value if type(value) is dict else {}
 
 
-def model_of(answer: Json) -> str | None:
-    """The model that an answer names."""
-    return name_in(answer, _MODEL)
-
-
 def id_of(answer: Json) -> str | None:
-    """The id that an answer names."""
-    return name_in(answer, _ID)
-
-
-def name_in(answer: Json, names: tuple[str, ...]) -> str | None:
-    """The first of these fields that is a name: a text that is neither empty nor long."""
-    for name in names:
+    """The id that an answer names: a text that is neither empty nor long."""
+    for name in _ID:
         value = answer.get(name)
         if type(value) is str and 0 < len(value) <= _MOST_NAME:
             return value

@@ -93,7 +93,6 @@ _CHAT_USAGE: Final = frozenset(
 )
 
 
-_NO_DETAILS: Final[Json] = {}
 #: How some gateways say in OpenAI's words what went through a cache.
 _CACHED: Final = frozenset(
     ("cache_read_input_tokens", "cache_write_tokens", "cache_creation_tokens")
@@ -101,27 +100,21 @@ _CACHED: Final = frozenset(
 
 
 def _plain_chat(usage: Json) -> Tokens | None:
-    """The same where nothing is odd, so that nothing has to be put right; else None."""
-    tell = usage.get
-    given, made = tell("prompt_tokens"), tell("completion_tokens")
-    details = tell("prompt_tokens_details") or _NO_DETAILS
-    thought = tell("completion_tokens_details") or _NO_DETAILS
-    if not (
-        given.__class__ is made.__class__ is int
-        and details.__class__ is thought.__class__ is dict
-        and 0 < given < MOST_TOKENS > made >= 0
-        and tell("total_tokens") == given + made
-        and _CACHED.isdisjoint(details)
-    ):
+    """The same where all is there and nothing odd, so that nothing has to be put right; or None."""
+    try:
+        given, made = usage["prompt_tokens"], usage["completion_tokens"]
+        details = usage["prompt_tokens_details"]
+        read = details["cached_tokens"]
+        reasoning = usage["completion_tokens_details"]["reasoning_tokens"]
+        plain = (
+            given.__class__ is made.__class__ is read.__class__ is reasoning.__class__ is int
+            and 0 <= read <= given < MOST_TOKENS > made >= reasoning >= 0 < given
+            and usage["total_tokens"] == given + made
+            and _CACHED.isdisjoint(details)
+        )
+    except (KeyError, TypeError):
         return None
-    read, reasoning = details.get("cached_tokens", 0), thought.get("reasoning_tokens", 0)
-    if (
-        read.__class__ is reasoning.__class__ is int
-        and 0 <= read <= given
-        and 0 <= reasoning <= made
-    ):
-        return given, made, read, 0, reasoning
-    return None
+    return (given, made, read, 0, reasoning) if plain else None
 
 
 def _chat(usage: Json) -> Tokens | None:
@@ -279,6 +272,8 @@ COUNTS: Final[dict[Shape, Callable[[Json], Tokens | None]]] = {
     Shape.INVOKE: _invoke,
 }
 
+#: Shapes of which `COUNTS` says all as `together` does.
+WHOLE: Final = frozenset(shape for shape, count in COUNTS.items() if count is _openai)
 #: Shapes whose input leaves out what went through a cache.
 _CACHE_APART: Final = frozenset({Shape.MESSAGES, Shape.CONVERSE, Shape.INVOKE})
 

@@ -108,8 +108,11 @@ class Flight:
         call, self.streaming = self.call, False
         if call is None:
             return
-        call.response_id = answer.response_id
-        tokens, exact = answer.tokens, answer.exact and answer.tokens is not None
+        tokens, call.response_id, exact, _ = answer
+        if whole and exact and tokens is not None:  # as nearly all
+            self.wire.answered(call, tokens, self.attempts)
+            return
+        exact = exact and tokens is not None
         if not exact and call.plan.kind.operation != EMBEDDINGS:
             tokens = _at_least(answer, call)
         status, error_type = "ok", None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otel_atm.guards.answers import SKIMMER, Answer, id_of, model_of, parsed
+from otel_atm.guards.answers import SKIMMER, Answer, id_of, parsed
 from otel_atm.guards.counts import COUNTS, Json, at_least, together
 from otel_atm.guards.events import EVENTS
 from otel_atm.guards.pieces import Cutter, Piece, Torn, cutter_for
@@ -49,7 +49,6 @@ class StreamWatch:
         "_cutter",
         "_exact",
         "_id",
-        "_model",
         "_said",
         "_shape",
         "_take",
@@ -63,7 +62,6 @@ class StreamWatch:
         self._cutter: Cutter | None = None
         self._answer: Answer | None = None
         self._told: Tokens | None = None
-        self._model: str | None = None
         self._id: str | None = None
         self._said = 0
         self._exact = False
@@ -132,8 +130,6 @@ class StreamWatch:
         return over
 
     def _hear(self, holder: Json, *, last: bool) -> None:
-        if self._model is None:
-            self._model = model_of(holder)
         if self._id is None:
             self._id = id_of(holder)
         told = self._counts(holder)
@@ -147,4 +143,4 @@ class StreamWatch:
             told = together(self._shape, told)
             if not self._exact and told[1] < seen:
                 told = (told[0], seen, *told[2:])
-        return Answer(told, self._model, self._id, self._exact, seen)
+        return Answer(told, self._id, self._exact, seen)

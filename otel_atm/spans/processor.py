@@ -155,7 +155,8 @@ class GateProcessor(SpanProcessor):
                 return
             if call.sent:  # the wire settles it; a span only describes it
                 if call.told is None:
-                    call.told = read_tokens(emitter, attributes)
+                    over = not call.open and emitter.given in attributes  # nobody asks what it says
+                    call.told = call.tokens if over else read_tokens(emitter, attributes)
                 return
             if start_ns and end_ns:
                 call.started_ns, call.ended_ns = start_ns, end_ns
@@ -171,7 +172,7 @@ class GateProcessor(SpanProcessor):
                 and not failed
                 and emitter.rare.isdisjoint(attributes)
             ):  # as nearly all end: of nothing else there is anything to be read
-                self._gate.settle_plain(call, given, made)
+                self._gate.settle_plain(call, (given, made, 0, 0, 0))
             else:
                 self._end(call, emitter, span, attributes, failed)
         except Exception as error:  # noqa: BLE001 - telemetry never breaks the application
