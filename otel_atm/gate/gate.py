@@ -264,8 +264,21 @@ class Gate:
         return call
 
     def let_in(self, call: Call, claim: Claim | None, now_ns: int) -> TokenQuotaExceeded | None:
-        """Hold what a call claims; else why it is not let in, and nothing is held."""
-        if self.stopped or call.plan.forbidden is not None:
+        """Hold what a call claims in the place of what it held.
+
+        Returns:
+            Else why it is not let in, and nothing is held.
+        """
+        held, forbidden = call.hold, self.stopped or call.plan.forbidden is not None
+        if held:
+            if claim is not None and not forbidden:
+                more = self.ledger.exchange(held, claim, now_ns)
+                if more is not None:
+                    call.hold = more
+                    return None
+            self.ledger.settle(held, self.planner.nothing)
+            call.hold = ()
+        if forbidden:
             return self._forbidden(call)
         if claim is not None:
             answer = self.ledger.admit(claim, now_ns)
@@ -277,11 +290,6 @@ class Gate:
         return None
 
     # For guards; see `otel_atm.gate.wire`.
-
-    @property
-    def nothing(self) -> Amounts:
-        """What a call used that cost nothing."""
-        return self.planner.nothing
 
     def now_ns(self) -> int:
         """The time."""

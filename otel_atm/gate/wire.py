@@ -61,8 +61,7 @@ class Wire:
             call = gate.prepare(asked, _SOURCE, emitter, trace_id)
         else:
             gate.coverage.see(call.emitters[0], asked.kind.model)
-            gate.ledger.settle(call.hold, gate.nothing)  # the request says better what to hold
-            call.plan, call.hold, call.outcome = self._both(call.plan, asked), (), PLAIN
+            call.plan, call.outcome = self._both(call.plan, asked), PLAIN
         call.sent, call.started_ns = True, self._span_clock()
         return self._admit(call, read, most_output, span_id)
 

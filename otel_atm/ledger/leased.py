@@ -114,6 +114,26 @@ class LeasedLedger(MemoryLedger):
         self._see_to_ticks()
         return self._refill.hold(lambda: self._lines(claim, now_ns), now_ns)
 
+    def exchange(self, hold: Hold, claim: MemoryClaim, now_ns: int) -> Hold | None:
+        """See `Ledger.exchange`. Of credit that this process has."""
+        self._lock.acquire()
+        try:
+            if now_ns >= claim.until_ns or claim.turn != self._turn:
+                self._renew(claim, now_ns)
+            held, cells = claim.held, self._desk.values
+            if len(hold) != len(held):
+                return None
+            for (before, _, old), (account, _, new) in zip(hold, held, strict=True):
+                spent = account.spent + new - old
+                if spent > account.credit or account is not before:
+                    self._change_back(hold, held, account)
+                    return None
+                account.spent = spent
+                cells[account.cell] = spent
+        finally:
+            self._lock.release()
+        return held
+
     def amend(self, hold: Hold, amounts: Sequence[int], now_ns: int) -> Hold | Shortage:
         """See `Ledger.amend`."""
         changes = [
@@ -182,6 +202,12 @@ class LeasedLedger(MemoryLedger):
         if self._desk.turned:
             self._desk.turned = False
             self._turn += 1
+
+    def _change_back(self, hold: Hold, held: Hold, stop: Account) -> None:
+        for (_, _, old), (account, _, new) in zip(hold, held, strict=True):
+            if account is stop:
+                return
+            self._desk.set_spent(account, account.spent + old - new)
 
     def _take_back(self, held: Hold, stop: Account) -> None:
         for account, _, amount in held:

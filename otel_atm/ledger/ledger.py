@@ -192,6 +192,14 @@ class Ledger(Protocol[C]):
         """
         ...
 
+    def exchange(self, hold: Hold, claim: C, now_ns: int) -> Hold | None:
+        """Hold a claim in the place of a hold on the same accounts: one atomic step, and quick.
+
+        None: it is not as simple as that (another window has begun, there is no room), and the
+        hold stays as it is. Then `settle` it, and `admit` the claim.
+        """
+        ...
+
     def amend(self, hold: Hold, amounts: Sequence[int], now_ns: int) -> Hold | Shortage:
         """Hold other amounts, one for each account, in the place of a hold: one atomic step.
 

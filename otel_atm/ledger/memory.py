@@ -99,6 +99,25 @@ class MemoryLedger:
             self._lock.release()
         return held
 
+    def exchange(self, hold: Hold, claim: MemoryClaim, now_ns: int) -> Hold | None:
+        """See `Ledger.exchange`."""
+        self._lock.acquire()
+        try:
+            if now_ns >= claim.until_ns or claim.turn != self._turn:
+                self._renew(claim, now_ns)
+            held = claim.held
+            if len(hold) != len(held):
+                return None
+            for (before, _, old), (account, _, new) in zip(hold, held, strict=True):
+                spent = account.spent + new - old
+                if spent > account.credit or account is not before:
+                    _change_back(hold, held, account)
+                    return None
+                account.spent = spent
+        finally:
+            self._lock.release()
+        return held
+
     def amend(self, hold: Hold, amounts: Sequence[int], now_ns: int) -> Hold | Shortage:
         """See `Ledger.amend`."""
         with self._lock:
@@ -289,6 +308,13 @@ def _hold_more(account: Account, amount: int) -> None:
     """Hold so much more, or less."""
     account.spent += amount
     account.carry(-amount)
+
+
+def _change_back(hold: Hold, held: Hold, stop: Account) -> None:
+    for (_, _, old), (account, _, new) in zip(hold, held, strict=True):
+        if account is stop:
+            return
+        account.spent += old - new
 
 
 def _take_back(held: Sequence[tuple[Any, int, int]], stop: Account) -> None:

@@ -507,6 +507,58 @@ class LedgerContract:
     def test_more_than_the_limit_never_fits(self, book: Book) -> None:
         assert book.refuse(book.open(PER_MINUTE), 501, exact=True).retry_ns is None
 
+    # Exchanging -----------------------------------------------------------------------------
+
+    def test_a_hold_is_exchanged_for_a_claim(self, book: Book) -> None:
+        accounts = book.open(PER_MINUTE, DAY, "9 requests / hour")
+        hold = book.admit(accounts, 16)
+        more = book.ledger.exchange(hold, book.claim(accounts, 300), book.clock())
+        if more is None:  # this process has no credit for it yet
+            book.ledger.settle(hold, NOTHING)
+            more = book.admit(accounts, 300)
+        assert book.amounts == {
+            (PER_MINUTE,): (0, 300),
+            (DAY,): (0, 300),
+            ("9 requests / hour",): (0, 1),
+        }
+        less = book.ledger.exchange(more, book.claim(accounts, 16), book.clock())
+        assert less is not None
+        book.settle(less, 20)
+        assert book.amounts == {
+            (PER_MINUTE,): (20, 0),
+            (DAY,): (20, 0),
+            ("9 requests / hour",): (1, 0),
+        }
+
+    @pytest.mark.parametrize("budgets", [(DAY, PER_MINUTE), (PER_MINUTE, DAY)])
+    def test_without_room_it_stays(self, book: Book, budgets: tuple[str, str]) -> None:
+        accounts = book.open(*budgets)
+        book.admit(accounts, 400)
+        hold = book.admit(accounts, 10)
+        before = book.amounts
+        assert book.ledger.exchange(hold, book.claim(accounts, 101), book.clock()) is None
+        assert book.amounts == before
+        book.settle(hold, 0)
+        assert book.amounts == {(PER_MINUTE,): (0, 400), (DAY,): (0, 400)}
+
+    def test_and_once_another_window_has_begun(self, book: Book, clock: ManualClock) -> None:
+        accounts = book.open(DAY, PER_MINUTE)
+        hold, claim = book.admit(accounts, 16), book.claim(accounts, 300)
+        clock.advance(MINUTE)
+        assert book.ledger.exchange(hold, claim, clock()) is None
+        assert book.amounts == {(DAY,): (0, 16)}
+
+    def test_and_where_a_claim_is_on_other_accounts(self, book: Book) -> None:
+        hold = book.admit(book.open(DAY, PER_USER, user="ann"), 16)
+        for others in (
+            book.open(DAY, PER_USER, user="bob"),
+            book.open(DAY, PER_MINUTE),
+            book.open(DAY),
+            book.open(DAY, PER_USER, PER_MINUTE, user="ann"),
+        ):
+            assert book.ledger.exchange(hold, book.claim(others, 300), book.clock()) is None
+            assert book.amounts == {(DAY,): (0, 16), (PER_USER, "ann"): (0, 16)}
+
     # Amending -------------------------------------------------------------------------------
 
     def test_a_hold_is_raised_where_there_is_room(self, book: Book) -> None:
@@ -869,6 +921,25 @@ class LedgerMachine(RuleBasedStateMachine):
             cell.held -= amount
             cell.settled += self.need(of, used)
         self.settled.append((hold, [(of, cell) for of, cell, _ in held], used))
+
+    @precondition(lambda self: self.open)
+    @rule(place=places, user=users, model=models, need=amounts)
+    def exchange(self, place: int, user: str, model: int, need: Amounts) -> None:
+        place %= len(self.open)
+        hold, held = self.open[place]
+        answer = self.ledger.exchange(hold, self.claim(user, model, need), self.clock())
+        if answer is None:
+            return  # nothing is changed, as the invariant sees
+        changed = [
+            (of, cell, line(of, need).amount)
+            for (of, cell, _), own in zip(held, self.keys[user], strict=True)
+            if of == own
+        ]
+        assert len(changed) == len(held)
+        for (_, cell, before), (of, _, after) in zip(held, changed, strict=True):
+            cell.held += after - before
+            assert after <= before or cell.settled + cell.held <= of.budget.cap
+        self.open[place] = answer, changed
 
     @precondition(lambda self: self.settled)
     @rule(place=places, used=amounts)
