@@ -96,7 +96,9 @@ class Gate:
         self.trouble = trouble or Trouble()
         self.alerts = Alerts(self.trouble)
         self.waiters = Waiters()
-        self._clock, self._swallows, self._are_siblings = clock, swallows, are_siblings
+        self._swallows, self._are_siblings = swallows, are_siblings
+        #: The time, in nanoseconds since the Unix epoch.
+        self.now_ns = clock
         self.planner = Planner(ledger, self.totals, prices, clock)
         self.oversight = Oversight(ledger, self.planner, clock)
         self.tally = Tally(self.totals, self.planner, self.trouble)
@@ -199,7 +201,7 @@ class Gate:
             span_id: of the span; 0 without one.
             most_output: tokens that the answer may have, an integer > 0; else it is not known.
         """
-        clock, opened = self._clock, self._open  # methods are looked up faster than these
+        clock, opened = self.now_ns, self._open  # methods are looked up faster than these
         now_ns, latest = clock(), _latest.get()
         if ancestor is not None or (latest is not None and latest.open):
             twin = self._twin(plan, emitter, ancestor, latest, now_ns)
@@ -291,10 +293,6 @@ class Gate:
 
     # For guards; see `otel_atm.gate.wire`.
 
-    def now_ns(self) -> int:
-        """The time."""
-        return self._clock()
-
     def latest(self) -> Call | None:
         """The call that was opened last in this context."""
         return _latest.get()
@@ -305,17 +303,11 @@ class Gate:
 
     def prepare(self, plan: Plan, source: str, emitter: str, trace_id: int) -> Call:
         """A call for which nothing is held yet."""
-        now_ns = self._clock()
+        now_ns = self.now_ns()
         if now_ns >= self._next_sweep_ns or len(self._open) >= _MAX_OPEN:
             self.expire()
         event_id = self._ids.make(now_ns)
         return Call.of(event_id, plan, (), now_ns, source, emitter, trace_id, 0)
-
-    def requested(
-        self, plan: Plan, read: int, most_output: int | None, trace_id: int
-    ) -> tuple[Claim | None, Tokens]:
-        """The claim of a call whose request is known; see `Planner.requested`."""
-        return self.planner.requested(plan, read, most_output, trace_id)
 
     def keep(self, call: Call) -> None:
         """The call is in flight now."""
@@ -340,7 +332,7 @@ class Gate:
             return None
         amounts = self.planner.amounts(tokens, call.plan.shape.budget_price, call.opened_ns)
         wanted = [amounts[unit] for _, unit, _ in call.hold]
-        answer = self.ledger.amend(call.hold, wanted, self._clock())
+        answer = self.ledger.amend(call.hold, wanted, self.now_ns())
         if isinstance(answer, Shortage):
             return refusals.refusal_of(answer)
         call.hold, call.estimate = answer, tokens
@@ -348,7 +340,7 @@ class Gate:
 
     def touch(self, call: Call) -> None:
         """Something of an open call was seen, e.g. a chunk: its time to live starts again."""
-        call.seen_ns = self._clock()
+        call.seen_ns = self.now_ns()
 
     def settle(
         self,
@@ -455,7 +447,7 @@ class Gate:
         self, plan: Plan, source: str, emitter: str, trace_id: int = 0, span_id: int = 0
     ) -> Call:
         """Open a call that is over already; it is never refused. Settle it at once."""
-        now_ns = self._clock()
+        now_ns = self.now_ns()
         claim = self.expected(plan, trace_id)
         hold = self.ledger.charge(claim, now_ns) if claim is not None else ()
         event_id = self._ids.make(now_ns)
@@ -490,7 +482,7 @@ class Gate:
         Args:
             everything: whatever their age; nobody will end them any more.
         """
-        now_ns = self._clock()
+        now_ns = self.now_ns()
         self._next_sweep_ns = now_ns + self._ttl_ns // 16
         oldest_ns = now_ns - self._ttl_ns
         full = len(self._open) >= _MAX_OPEN

@@ -160,7 +160,8 @@ class Stated:
                     return False
         if call is None or not self._may_be_of(call, scope, model):
             return False
-        if not (call.open or all(tokens[side] == call.tokens[side] for side in sides)):
+        alike = all(tokens[side] == call.tokens[side] for side in sides)
+        if not (alike or self._gate.is_open(call)):
             return False
         with self._lock:
             if call.id in self._answered:

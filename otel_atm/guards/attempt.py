@@ -89,7 +89,11 @@ class Attempt:
 
     def status(self, code: int) -> bool:
         """There is an answer; whether its body tells what was used."""
-        return bool(safely(self._trouble, self._flight.status, code))
+        if code < 400:
+            self._flight.answers()
+            return True
+        safely(self._trouble, self._flight.turned_down, code)
+        return False
 
     def body(self, body: bytes) -> None:
         """The whole body of the answer."""

@@ -71,7 +71,10 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         except BaseException as failure:
             flight.failed(failure)
             raise
-        flight.status(response.status_code)
+        if response.status_code < 400:
+            flight.answers()
+        else:
+            flight.turned_down(response.status_code)
         return response
 
     return [(module.BaseClient, "_make_api_call", call), (endpoint, "_send", send)]
