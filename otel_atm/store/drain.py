@@ -15,18 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from otel_atm.store.aside import ingest_or_set_aside
+from otel_atm.store.files import size_of
 from otel_atm.store.ingest import ingest
 from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.opening import opened
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.points import has_points, take_points
 from otel_atm.store.spool import SUFFIX
-from otel_atm.trouble import logger
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 #: The most of one transaction: bytes of segments, which bound its memory to some eight times that,
 #: and segments, of which each is an open file.
@@ -35,9 +33,6 @@ _BATCH_SEGMENTS: Final = 250
 
 #: Between two transactions the lock is free for so long that those who wait for it get it.
 _PAUSE_S: Final = 0.02
-
-#: Of a segment that could not be read: nothing of it is in the DuckDB file, and nobody deletes it.
-BAD_SUFFIX: Final = ".bad"
 
 
 def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
@@ -73,8 +68,7 @@ def _drain_some(paths: StorePaths) -> tuple[int, bool]:
         if not segments:
             return 0, more
         with opened(paths.database) as connection:
-            present = [segment.name for segment in _segments(paths.spool)]
-            rows = _ingest_or_set_aside(connection, segments, present)
+            rows = ingest_or_set_aside(connection, segments, ingest)
         for segment in segments:
             segment.unlink(missing_ok=True)
     return rows, more
@@ -103,14 +97,7 @@ def waiting(paths: StorePaths) -> list[Path]:
 
 def spooled_bytes(paths: StorePaths) -> int:
     """The size of all segments."""
-    return sum(_size(segment) for segment in _segments(paths.spool))
-
-
-def _size(segment: Path) -> int:
-    try:
-        return segment.stat().st_size
-    except FileNotFoundError:
-        return 0  # drained while we looked
+    return sum(size_of(segment) for segment in _segments(paths.spool))
 
 
 def _segments(folder: Path) -> Iterator[Path]:
@@ -165,21 +152,3 @@ def _cut_torn_tail(descriptor: int) -> int:
     if end < size:
         os.ftruncate(descriptor, end)
     return end
-
-
-def _ingest_or_set_aside(
-    connection: DuckDBPyConnection, segments: list[Path], present: list[str]
-) -> int:
-    """Ingest; a segment that cannot be read (a failing disk) must not hold up all the others."""
-    import duckdb
-
-    try:
-        return ingest(connection, segments, present)
-    except (duckdb.DataError, duckdb.InvalidInputException) as error:
-        connection.rollback()
-        if len(segments) > 1:
-            return sum(_ingest_or_set_aside(connection, [segment], present) for segment in segments)
-        aside = segments[0].with_suffix(BAD_SUFFIX)
-        segments[0].rename(aside)
-        logger.error("otel-atm: %s cannot be read (%s); kept aside", aside, type(error).__name__)
-        return 0

@@ -19,6 +19,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def size_of(file: Path) -> int:
+    """In bytes; 0 if it is not there, e.g. drained while we looked.
+
+    Raises:
+        OSError: as the system says.
+    """
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def literal(value: object) -> str:
     """A path, or another text, in SQL; for statements that take no parameters."""
     text = str(value).replace("'", "''")

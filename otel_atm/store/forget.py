@@ -18,9 +18,10 @@ from otel_atm.budget import Budget
 from otel_atm.errors import BudgetError, ConfigurationError, StoreError
 from otel_atm.event import TEXT_LENGTH
 from otel_atm.ledger.forget import forget_payer
+from otel_atm.store.aside import BAD_SUFFIX
 from otel_atm.store.compact import Progress, compact
 from otel_atm.store.copies import delete_dead
-from otel_atm.store.drain import BAD_SUFFIX, drain, waiting
+from otel_atm.store.drain import drain, waiting
 from otel_atm.store.files import sync
 from otel_atm.store.ingest import merge_added
 from otel_atm.store.lock import locked

@@ -1,8 +1,4 @@
-"""Ingest: segments into the tables of an open file, in one transaction.
-
-Either all of it is in the file after it, the rows, the roll-ups and the names of the segments, or
-nothing is.
-"""
+"""Ingest: segments into the tables of an open file, with what the roll-ups gain by them."""
 
 from __future__ import annotations
 
@@ -10,20 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otel_atm.store.once import take_in_once
 from otel_atm.store.opening import statements
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-def ingest(connection: DuckDBPyConnection, segments: Sequence[Path], present: list[str]) -> int:
-    """Take segments in that were not taken in before.
+def ingest(connection: DuckDBPyConnection, segments: Sequence[Path]) -> int:
+    """Take segments in that were not taken in before, in one transaction.
 
     Args:
         connection: to the file.
-        segments: sealed ones.
-        present: names of all segments that there are: a name is kept as long as its file is there,
-            whichever batch it comes in; see docs, "Models".
+        segments: sealed ones of a store, at least one.
 
     Returns:
         The number of rows that are new or corrected.
@@ -31,16 +26,10 @@ def ingest(connection: DuckDBPyConnection, segments: Sequence[Path], present: li
     Raises:
         duckdb.Error: the transaction is still open.
     """
-    connection.begin()
-    connection.execute("delete from drained_segments where not list_contains(?, name)", [present])
-    done = {name for (name,) in connection.execute("from drained_segments").fetchall()}
-    fresh = [segment for segment in segments if segment.name not in done]
-    rows = _take_in(connection, fresh) if fresh else 0
-    connection.commit()
-    return rows
+    return take_in_once(connection, "drained_segments", segments, _take_in)
 
 
-def _take_in(connection: DuckDBPyConnection, segments: list[Path]) -> int:
+def _take_in(connection: DuckDBPyConnection, segments: Sequence[Path]) -> int:
     paths = [str(segment) for segment in segments]
     connection.execute("set variable segments = ?::varchar[]", [paths])
     _run(connection, "read_segments.sql")
@@ -48,10 +37,6 @@ def _take_in(connection: DuckDBPyConnection, segments: list[Path]) -> int:
         _run(connection, "replace_repeats.sql")
     (rows,) = _run(connection, "insert_events.sql")
     _run(connection, "roll_up.sql")
-    connection.execute(
-        "insert into drained_segments select unnest(?::varchar[])",
-        [[segment.name for segment in segments]],
-    )
     merge_added(connection)
     return rows
 

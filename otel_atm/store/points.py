@@ -7,7 +7,7 @@ export, or nothing. The drain takes its lines and its name in with one transacti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
@@ -15,15 +15,16 @@ from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
+from otel_atm.store.aside import ingest_or_set_aside
+from otel_atm.store.files import size_of
 from otel_atm.store.lock import let_go, open_locked
-from otel_atm.trouble import logger
+from otel_atm.store.once import take_in_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SUFFIX: Final = ".points"
 _UNFINISHED: Final = ".unfinished"
-BAD_SUFFIX: Final = ".bad"
 #: The most files in one transaction.
 _BATCH: Final = 100
 #: What may wait at most, while the DuckDB file cannot be used.
@@ -40,7 +41,7 @@ def put_points(folder: Path, lines: bytes) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    waiting = sum(_size(path) for path in _files(folder))
+    waiting = sum(size_of(path) for path in _files(folder))
     if waiting + len(lines) > MOST_BYTES:
         raise StoreError(f"{folder}: {waiting:,} bytes of metrics wait already: drain them")
     name = f"{time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
@@ -86,40 +87,19 @@ def take_points(folder: Path, opened: _Opened) -> None:
     _clean_up(folder)
     while files := sorted(_files(folder))[:_BATCH]:
         with opened() as connection:
-            _ingest_or_set_aside(connection, files)
+            ingest_or_set_aside(connection, files, _ingest)
         for file in files:
             file.unlink(missing_ok=True)
 
 
-def _ingest_or_set_aside(connection: DuckDBPyConnection, files: list[Path]) -> None:
-    """Ingest; a file that cannot be read (a failing disk) must not hold up all the others."""
-    import duckdb
-
-    try:
-        _ingest(connection, files)
-    except (duckdb.DataError, duckdb.InvalidInputException) as error:
-        connection.rollback()
-        if len(files) > 1:
-            for file in files:
-                _ingest_or_set_aside(connection, [file])
-            return
-        aside = files[0].with_suffix(BAD_SUFFIX)
-        files[0].rename(aside)
-        logger.error("otel-atm: %s cannot be read (%s); kept aside", aside, type(error).__name__)
+def _ingest(connection: DuckDBPyConnection, files: Sequence[Path]) -> int:
+    return take_in_once(connection, "drained_points", files, _take_in)
 
 
-def _ingest(connection: DuckDBPyConnection, files: list[Path]) -> None:
-    present = [file.name for file in _files(files[0].parent)]
-    connection.begin()
-    connection.execute("delete from drained_points where not list_contains(?, name)", [present])
-    done = {name for (name,) in connection.execute("from drained_points").fetchall()}
-    fresh = [file for file in files if file.name not in done]
-    if fresh:
-        paths, names = [str(file) for file in fresh], [file.name for file in fresh]
-        connection.execute("set variable points = ?::varchar[]", [paths])
-        connection.execute(_statement())
-        connection.execute("insert into drained_points select unnest(?::varchar[])", [names])
-    connection.commit()
+def _take_in(connection: DuckDBPyConnection, files: Sequence[Path]) -> int:
+    connection.execute("set variable points = ?::varchar[]", [[str(file) for file in files]])
+    connection.execute(_statement())
+    return len(files)
 
 
 def _statement() -> str:
@@ -146,10 +126,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     return folder.glob(f"*{SUFFIX}")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0  # drained meanwhile

@@ -226,7 +226,7 @@ class Spooling:
             yield f"lists {listed}", _set_drain(world, number, Drain("take", listed))
         elif drain.at == "take":
             yield self._takes(world, number, drain)
-        elif drain.at == "begin":  # _ingest: connection.begin, delete from drained_segments
+        elif drain.at == "begin":  # take_in_once: connection.begin, delete from …
             keep = drain.taken
             if self.keeps_names_of_files:
                 keep = tuple(segment.name for segment in world.segments if segment.exists)
@@ -278,13 +278,13 @@ class Spooling:
     ) -> Iterator[tuple[str, World]]:
         draft = drain.draft
         assert draft is not None
-        if drain.at == "ingest":  # _ingest: ingest.sql
+        if drain.at == "ingest":  # ingest._take_in: its SQL
             fresh = [world.segments[name] for name in drain.taken if name not in draft.names]
             rows = [row for segment in fresh for row in segment.rows]
             yield "takes the rows in", goes_on(self._ingested(draft, rows))
-        elif drain.at == "name":  # _ingest: insert into drained_segments
+        elif drain.at == "name":  # take_in_once: insert into drained_segments
             yield "writes the names", goes_on(self._named(draft, drain))
-        else:  # _ingest: connection.commit; the file is closed
+        else:  # take_in_once: connection.commit; the file is closed
             rows_only = draft._replace(names=world.table.names)
             apart = self.fault is Fault.NAMES_IN_ANOTHER_TRANSACTION
             if apart and world.table != rows_only:
