@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from importlib import resources
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from otel_atm.store.aside import ingest_or_set_aside
 from otel_atm.store.files import size_of
 from otel_atm.store.lock import let_go, open_locked
 from otel_atm.store.once import take_in_once
+from otel_atm.store.opening import statements
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -98,12 +98,9 @@ def _ingest(connection: DuckDBPyConnection, files: Sequence[Path]) -> int:
 
 def _take_in(connection: DuckDBPyConnection, files: Sequence[Path]) -> int:
     connection.execute("set variable points = ?::varchar[]", [[str(file) for file in files]])
-    connection.execute(_statement())
+    (statement,) = statements("points.sql")
+    connection.execute(statement)
     return len(files)
-
-
-def _statement() -> str:
-    return resources.files("otel_atm.store").joinpath("points.sql").read_text("utf-8")
 
 
 def _clean_up(folder: Path) -> None:

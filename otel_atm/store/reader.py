@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from otel_atm.errors import StoreError
 from otel_atm.store.copies import copied
 from otel_atm.store.drain import create, drain
+from otel_atm.store.files import literal
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import (
     OFFLINE,
@@ -147,7 +148,7 @@ class Reader:
 
         database = self._paths.database
         try:
-            memory.execute(f"attach {_literal(copy or database)} as store (read_only)")
+            memory.execute(f"attach {literal(copy or database)} as store (read_only)")
         except duckdb.Error as error:
             raise StoreError(explained(database, error, "read")) from error
         version = version_of(memory, database, "store")
@@ -226,8 +227,3 @@ def _check(query: str) -> None:
     if kinds != [duckdb.StatementType.SELECT]:
         given = ", ".join(kind.name for kind in kinds) or "nothing"
         raise StoreError(f"a Reader runs one SELECT at a time, not {given}: {query.strip()!r}")
-
-
-def _literal(path: object) -> str:
-    text = str(path).replace("'", "''")
-    return f"'{text}'"
