@@ -20,10 +20,11 @@ from otel_atm.errors import ConfigurationError
 from otel_atm.store import compact as compacting
 from otel_atm.store import forget as forgetting
 from otel_atm.store import parquet, retention
-from otel_atm.store.compact import Compaction, Progress
+from otel_atm.store.compact import Compaction
 from otel_atm.store.forget import Forgotten
 from otel_atm.store.parquet import Export
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.progress import Progress
 from otel_atm.store.retention import Pruned
 
 __all__ = [

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,15 +19,13 @@ from otel_atm.errors import StoreError
 from otel_atm.store.drain import drain
 from otel_atm.store.files import literal, sync
 from otel_atm.store.lock import locked
-from otel_atm.store.opening import OFFLINE, opened
+from otel_atm.store.opening import attached, opened
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.progress import Progress
 from otel_atm.store.spool import seal_own
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-#: Called with the part that is done, 0 to 1.
-Progress = Callable[[float], None]
 
 #: For how long to wait for others, in seconds.
 _PATIENCE_S: Final = 60.0
@@ -86,7 +83,7 @@ def _compact(database: Path, progress: Progress) -> Compaction:
     before = database.stat()
     copy = _copy_of(database)
     try:
-        with _attached(database) as connection:
+        with attached(database, "old", "compacted") as connection:
             needed = _used_bytes(connection)
             _check_room(copy, needed)
             connection.execute(f"attach {literal(copy)} as new")
@@ -103,24 +100,6 @@ def _compact(database: Path, progress: Progress) -> Compaction:
             leftover.unlink()
     progress(1.0)
     return Compaction(before.st_size, database.stat().st_size)
-
-
-@contextmanager
-def _attached(database: Path) -> Iterator[DuckDBPyConnection]:
-    """The file as ``old``, for us alone.
-
-    Not by `duckdb.connect`: that would share the file with whoever has it open in this process.
-    """
-    import duckdb
-
-    connection = duckdb.connect(":memory:", config={**OFFLINE, "temp_directory": f"{database}.tmp"})
-    try:
-        connection.execute(f"attach {literal(database)} as old")
-        yield connection
-    except duckdb.Error as error:
-        raise StoreError(f"{database} cannot be compacted: {error}") from error
-    finally:
-        connection.close()
 
 
 def _used_bytes(connection: DuckDBPyConnection) -> int:

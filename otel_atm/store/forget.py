@@ -19,7 +19,7 @@ from otel_atm.errors import BudgetError, ConfigurationError, StoreError
 from otel_atm.event import TEXT_LENGTH
 from otel_atm.ledger.forget import forget_payer
 from otel_atm.store.aside import BAD_SUFFIX
-from otel_atm.store.compact import Progress, compact
+from otel_atm.store.compact import compact
 from otel_atm.store.copies import delete_dead
 from otel_atm.store.drain import drain, waiting
 from otel_atm.store.files import sync
@@ -27,6 +27,7 @@ from otel_atm.store.ingest import merge_added
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import opened, statements
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.progress import Progress
 from otel_atm.store.relations import POINTS, ROLLUPS, present
 from otel_atm.store.spool import seal_own
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
 from otel_atm.late import late_import
+from otel_atm.store.files import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,6 +68,36 @@ def opened(database: Path) -> Iterator[DuckDBPyConnection]:
         quieten(connection)
         _ensure_schema(connection, database)
         yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def attached(
+    database: Path, name: str, verb: str, *, read_only: bool = False
+) -> Iterator[DuckDBPyConnection]:
+    """The file beside a database in memory. Under our lock only.
+
+    Not by `duckdb.connect`: that would share the file with whoever has it open in this process.
+
+    Args:
+        database: the file.
+        name: that it has in SQL.
+        verb: what is done with it, for errors, e.g. "exported".
+        read_only: else it is for us alone.
+
+    Raises:
+        StoreError: for any error of DuckDB, also within.
+    """
+    duckdb = duckdb_module()
+    settings = {**OFFLINE, "temp_directory": f"{database}.tmp"}
+    connection = duckdb.connect(":memory:", config=settings)
+    try:
+        how = " (read_only)" if read_only else ""
+        connection.execute(f"attach {literal(database)} as {name}{how}")
+        yield connection
+    except duckdb.Error as error:
+        raise StoreError(f"{database} cannot be {verb}: {error}") from error
     finally:
         connection.close()
 

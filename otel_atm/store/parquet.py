@@ -9,7 +9,7 @@ which rows it was made, so that a day that has not changed is not written again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,20 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import ConfigurationError, StoreError
-from otel_atm.late import late_import
 from otel_atm.store.drain import drain
 from otel_atm.store.files import literal, sync
 from otel_atm.store.lock import locked
-from otel_atm.store.opening import OFFLINE
+from otel_atm.store.opening import attached
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.progress import Progress
 from otel_atm.store.relations import kept_since
 from otel_atm.store.spool import seal_own
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-#: Called with the part that is done, 0 to 1.
-Progress = Callable[[float], None]
 
 #: Of the lock of a folder; engines pass over names that begin with a dot or an underscore.
 _LOCK: Final = ".otel-atm.lock"
@@ -220,21 +217,12 @@ def _made_of(connection: DuckDBPyConnection, file: Path) -> str | None:
 @contextmanager
 def _reading(paths: StorePaths) -> Iterator[DuckDBPyConnection]:
     """The store, together with other readers."""
-    with late_import():
-        import duckdb
-
-    with locked(paths.lock, shared=True, timeout_s=_PATIENCE_S):
-        connection = duckdb.connect(
-            ":memory:", config={**OFFLINE, "temp_directory": f"{paths.database}.tmp"}
-        )
-        try:
-            connection.execute(f"attach {literal(paths.database)} as store (read_only)")
-            connection.execute("use store")
-            yield connection
-        except duckdb.Error as error:
-            raise StoreError(f"{paths.database} cannot be exported: {error}") from error
-        finally:
-            connection.close()
+    with (
+        locked(paths.lock, shared=True, timeout_s=_PATIENCE_S),
+        attached(paths.database, "store", "exported", read_only=True) as connection,
+    ):
+        connection.execute("use store")
+        yield connection
 
 
 def _draft_name(relation: str) -> str:

@@ -18,13 +18,11 @@ from otel_atm.store.age import horizon, read_age
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import opened, statements
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.progress import Progress
 from otel_atm.store.relations import EVENTS, POINTS, ROLLUPS, Table, present
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-#: Called with the part that is done, 0 to 1.
-Progress = Callable[[float], None]
 
 #: What is older than its age → the tables that hold it. Their names in `atm_horizon`.
 _KINDS: Final = {"usage_events": EVENTS, "rollups": ROLLUPS}
