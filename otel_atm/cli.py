@@ -56,7 +56,7 @@ def demo(db: str, seconds: float, fast: bool) -> None:
 
 
 @main.command()
-@db_option
+@db_option()
 @as_json_option
 def report(db: str, as_json: bool) -> None:
     """Say who spent how many tokens on what, and who was refused."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from otel_atm.cli_common import Commands, as_json_option, echo_json
+from otel_atm.cli_common import C, Commands, as_json_option, db_option, echo_json, ledger_option
 from otel_atm.errors import BudgetError, ConfigurationError
 from otel_atm.window import FOREVER_NS, SECOND_NS, instant
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 #: Lines of a table of `show`, at most.
 _MOST_LINES: Final = 40
-
-C = TypeVar("C", bound=Callable[..., Any])
 
 
 @click.group(cls=Commands)
@@ -48,26 +45,9 @@ _unseen = click.option("--unseen", is_flag=True, help="Also one who has not spen
 
 def _on_ledger(command: C) -> C:
     """The options that say which ledger."""
-    for option in (
-        click.option(
-            "--db",
-            envvar="ATM_DB",
-            show_envvar=True,
-            default="tokens.duckdb",
-            show_default=True,
-            metavar="PATH",
-            help="The DuckDB file beside which the ledger lies: PATH.ledger.",
-        ),
-        click.option(
-            "--ledger",
-            envvar="ATM_LEDGER",
-            show_envvar=True,
-            metavar="URL",
-            help="The ledger itself, e.g. sqlite:///tokens.ledger.",
-        ),
-    ):
-        command = option(command)
-    return command
+    on_db = db_option("The DuckDB file beside which the ledger lies: PATH.ledger.")
+    on_ledger = ledger_option("The ledger itself, e.g. sqlite:///tokens.ledger.")
+    return on_ledger(on_db(command))
 
 
 @budgets.command()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from otel_atm.errors import AtmError
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 class Commands(click.Group):
@@ -26,16 +29,26 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-db_option = click.option(
-    "--db",
-    envvar="ATM_DB",
-    show_envvar=True,
-    default="tokens.duckdb",
-    show_default=True,
-    metavar="PATH",
-    type=click.Path(dir_okay=False),
-    help="The DuckDB file.",
-)
+def db_option(help_text: str = "The DuckDB file.") -> Callable[[C], C]:
+    """Of a command that works on a store."""
+    return click.option(
+        "--db",
+        envvar="ATM_DB",
+        show_envvar=True,
+        default="tokens.duckdb",
+        show_default=True,
+        metavar="PATH",
+        type=click.Path(dir_okay=False),
+        help=help_text,
+    )
+
+
+def ledger_option(help_text: str) -> Callable[[C], C]:
+    """Of a command that works on a ledger."""
+    return click.option(
+        "--ledger", envvar="ATM_LEDGER", show_envvar=True, metavar="URL", help=help_text
+    )
+
 
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="For programs: JSON, stable keys."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from otel_atm.cli_common import as_json_option, echo_json
+from otel_atm.cli_common import as_json_option, db_option, echo_json, ledger_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,22 +40,8 @@ _TOLERATED: Final = {
     metavar="NAME",
     help="A client or instrumentation that is not used for models; again for more.",
 )
-@click.option(
-    "--db",
-    envvar="ATM_DB",
-    show_envvar=True,
-    default="tokens.duckdb",
-    show_default=True,
-    metavar="PATH",
-    help="The DuckDB file, and beside it the ledger: PATH.ledger.",
-)
-@click.option(
-    "--ledger",
-    envvar="ATM_LEDGER",
-    show_envvar=True,
-    metavar="URL",
-    help="The ledger itself, e.g. sqlite:///tokens.ledger, or memory.",
-)
+@db_option("The DuckDB file, and beside it the ledger: PATH.ledger.")
+@ledger_option("The ledger itself, e.g. sqlite:///tokens.ledger, or memory.")
 @as_json_option
 def doctor(
     guards: bool,

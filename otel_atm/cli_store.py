@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from otel_atm.cli_common import as_json_option, db_option, echo_json
+from otel_atm.cli_common import as_json_option, db_option, echo_json, ledger_option
 from otel_atm.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
     from otel_atm.store.forget import Forgotten
 
-C = TypeVar("C", bound=Callable[..., Any])
-
 
 @click.command()
-@db_option
+@db_option()
 @as_json_option
 def drain(db: str, as_json: bool) -> None:
     """Take what programs have spooled beside the DuckDB file into it.
@@ -49,7 +47,7 @@ def drain(db: str, as_json: bool) -> None:
 
 
 @click.command()
-@db_option
+@db_option()
 @click.option(
     "--events",
     envvar="ATM_KEEP_EVENTS",
@@ -98,7 +96,7 @@ def prune(db: str, events: str | None, rollups: str | None, as_json: bool) -> No
 
 
 @click.command()
-@db_option
+@db_option()
 @as_json_option
 def compact(db: str, as_json: bool) -> None:
     """Make the DuckDB file as small as it can be.
@@ -117,7 +115,7 @@ def compact(db: str, as_json: bool) -> None:
 
 
 @click.command()
-@db_option
+@db_option()
 @click.option(
     "--parquet",
     "folder",
@@ -167,13 +165,9 @@ def export(
 
 
 @click.command()
-@db_option
-@click.option(
-    "--ledger",
-    envvar="ATM_LEDGER",
-    show_envvar=True,
-    metavar="URL",
-    help="The ledger, e.g. sqlite:///tokens.ledger. [default: the file beside the DuckDB file]",
+@db_option()
+@ledger_option(
+    "The ledger, e.g. sqlite:///tokens.ledger. [default: the file beside the DuckDB file]"
 )
 @click.option("--user", required=True, metavar="ID", help="Whom, as in the column user_id.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
