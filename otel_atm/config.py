@@ -281,10 +281,8 @@ class Assembly:
         self._metrics.close()
 
     def after_fork(self) -> None:
-        """In a forked child: renew all that belongs to the parent."""
+        """In a forked child: renew all that belongs to the parent; a `Store` does so by itself."""
         self.gate.after_fork()
-        if self.store is not None:
-            self.store.after_fork()
         if self._watch is not None:
             self._watch.after_fork()
 

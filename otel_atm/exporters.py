@@ -119,12 +119,11 @@ class DuckDBSpanExporter(SpanExporter):
         self._store.close()
 
     def after_fork(self) -> None:
-        """In a forked child: what waits, the segment and the thread are the parent's."""
+        """In a forked child: what waits is the parent's; a `Store` knows by itself."""
         self._lock, self._busy = threading.RLock(), False
         self._waiting.clear()
         self._gate.after_fork()
         self._ended = EndedSpans(self._gate, self._keep)
-        self._store.after_fork()
 
     def _take(self) -> bool:
         """Take what waits; whether nothing could be kept of something."""

@@ -253,7 +253,7 @@ class TokenSpanProcessor(GateProcessor):
         self._assembly.retire()
 
     def after_fork(self) -> None:
-        """In a forked child: open spans, holds, the segment and the thread are the parent's."""
+        """In a forked child: open spans and holds are the parent's."""
         self.forget_spans()
         self._assembly.after_fork()
 
