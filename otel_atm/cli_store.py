@@ -21,29 +21,37 @@ if TYPE_CHECKING:
 
 @click.command()
 @db_option()
+@click.option("--retry", is_flag=True, help="Also what could not be read before (*.bad).")
 @as_json_option
-def drain(db: str, as_json: bool) -> None:
+def drain(db: str, retry: bool, as_json: bool) -> None:
     """Take what programs have spooled beside the DuckDB file into it.
 
     Programs do so by themselves every second; this is for what a killed one has left.
     """
-    from otel_atm.store.drain import drain as take_in
-    from otel_atm.store.drain import spooled_bytes
+    from otel_atm.store import drain as draining
     from otel_atm.store.paths import StorePaths
 
     paths = StorePaths.of(db)
-    waiting = spooled_bytes(paths)
-    if not waiting and not paths.database.exists():
+    waits = draining.has_segments(paths) or draining.aside(paths)
+    if not waits and not paths.database.exists():
         raise StoreError(f"{db!r} does not exist, and nothing waits to be taken into it")
     if sys.stderr.isatty():
-        click.echo(f"taking in up to {waiting / 1e6:,.1f} MB …", err=True)
-    rows = take_in(paths)
-    waiting = spooled_bytes(paths)
+        megabytes = _megabytes(draining.spooled_bytes(paths))
+        click.echo(f"taking in up to {megabytes} …", err=True)
+    rows = draining.drain(paths, retry=retry)
+    waiting, aside = draining.spooled_bytes(paths), len(draining.aside(paths))
     if as_json:
-        echo_json({"database": str(paths.database), "rows": rows, "waiting_bytes": waiting})
+        said = {"rows": rows, "waiting_bytes": waiting, "aside": aside}
+        echo_json({"database": str(paths.database), **said})
         return
-    kept = f"; {waiting:,} bytes are still being written" if waiting else ""
-    click.echo(f"{_rows(rows)} taken into {db}{kept}")
+    click.echo(f"{_rows(rows)} taken into {db}{_left(waiting, aside)}")
+
+
+def _left(waiting: int, aside: int) -> str:
+    """What was not taken in, and why."""
+    writing = f"; {waiting:,} bytes are still being written" if waiting else ""
+    files = f"{aside:,} file{'s' * (aside != 1)}"
+    return writing + (f"; {files} could not be read, kept aside" if aside else "")
 
 
 @click.command()

@@ -1,8 +1,12 @@
-"""Aside: files of the spool that DuckDB cannot read are kept, and hold nobody up."""
+"""Aside: files of the spool that DuckDB cannot read are kept, and hold nobody up.
+
+What cannot be read may be damaged, or the fault of this version: nobody can tell. So nothing is
+deleted, and a later version, or this one once the file is mended, can take it in again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +15,8 @@ from otel_atm.trouble import logger
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: Of a file that could not be read: nothing of it is in the DuckDB file, and nobody deletes it.
+#: Behind the name of a file that could not be read: nothing of it is in the DuckDB file, and nobody
+#: deletes it.
 BAD_SUFFIX: Final = ".bad"
 
 
@@ -42,7 +47,25 @@ def ingest_or_set_aside(
         connection.rollback()
         if len(files) > 1:
             return sum(ingest_or_set_aside(connection, [file], ingest) for file in files)
-        aside = files[0].with_suffix(BAD_SUFFIX)
+        aside = files[0].with_name(files[0].name + BAD_SUFFIX)
         files[0].rename(aside)
-        logger.error("otel-atm: %s cannot be read (%s); kept aside", aside, type(error).__name__)
+        logger.error(
+            "otel-atm: %s cannot be read (%s); kept aside, for `otel-atm drain --retry`",
+            aside,
+            type(error).__name__,
+        )
         return 0
+
+
+def set_aside(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """The files of a spool that were set aside, of these kinds."""
+    return [file for suffix in suffixes for file in folder.glob(f"*{suffix}{BAD_SUFFIX}")]
+
+
+def put_back(file: Path) -> None:
+    """Give a file that was set aside its name again; under the store's lock.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    file.rename(file.with_suffix(""))

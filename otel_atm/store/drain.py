@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from otel_atm.store.aside import ingest_or_set_aside
+from otel_atm.store.aside import ingest_or_set_aside, put_back, set_aside
 from otel_atm.store.files import size_of
 from otel_atm.store.ingest import ingest
 from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.opening import opened
 from otel_atm.store.paths import StorePaths
+from otel_atm.store.points import SUFFIX as POINTS_SUFFIX
 from otel_atm.store.points import has_points, take_points
 from otel_atm.store.spool import SUFFIX
 
@@ -35,12 +36,14 @@ _BATCH_SEGMENTS: Final = 250
 _PAUSE_S: Final = 0.02
 
 
-def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
+def drain(paths: StorePaths, *, timeout_s: float | None = None, retry: bool = False) -> int:
     """Take all sealed segments of a store into its DuckDB file.
 
     Args:
         paths: of the store.
         timeout_s: seconds to wait for the lock at most; None: as long as it takes.
+        retry: also those that were set aside, see `otel_atm.store.aside`. May be done again and
+            again: what still cannot be read is set aside again.
 
     Returns:
         The number of rows that are new or corrected.
@@ -49,6 +52,10 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None) -> int:
         StoreError: the lock was not free in time, or the file cannot be used. The segments stay.
         OSError: the folder cannot be used.
     """
+    if retry and aside(paths):
+        with locked(paths.lock, timeout_s=timeout_s):
+            for file in aside(paths):
+                put_back(file)
     if not has_segments(paths):
         return 0
     rows = 0
@@ -88,6 +95,11 @@ def create(paths: StorePaths) -> None:
 def has_segments(paths: StorePaths) -> bool:
     """Whether any segment waits, sealed or not, or any points of metrics."""
     return any(True for _ in _segments(paths.spool)) or has_points(paths.spool)
+
+
+def aside(paths: StorePaths) -> list[Path]:
+    """All segments and files of points that could not be read."""
+    return set_aside(paths.spool, (SUFFIX, POINTS_SUFFIX))
 
 
 def waiting(paths: StorePaths) -> list[Path]:

@@ -198,10 +198,10 @@ def _names(text: str, person: str) -> bool:
 
 
 def _clean(path: Path, person: str) -> int:
-    """Delete the person's lines from a segment that DuckDB could not read; how many."""
+    """Delete the person's lines from a file that DuckDB could not read; how many."""
     lines = path.read_bytes().splitlines(keepends=True)
     theirs = _is_theirs(person)
-    heads = {_number(line) for line in lines if theirs(line)}
+    heads = {_number(line) for line in lines if line.startswith(b"[") and theirs(line)}
     kept = [line for line in lines if not theirs(line) and _number(line) not in heads]
     if len(kept) < len(lines):
         draft = path.with_name(path.name + ".draft")
@@ -220,5 +220,5 @@ def _is_theirs(person: str) -> Callable[[bytes], bool]:
 
 
 def _number(line: bytes) -> bytes:
-    """Of the head that a line is, or that it belongs to."""
+    """Of the head that a line of a segment is, or that it belongs to."""
     return line.partition(b",")[0]

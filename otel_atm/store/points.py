@@ -98,8 +98,8 @@ def _ingest(connection: DuckDBPyConnection, files: Sequence[Path]) -> int:
 
 def _take_in(connection: DuckDBPyConnection, files: Sequence[Path]) -> int:
     connection.execute("set variable points = ?::varchar[]", [[str(file) for file in files]])
-    (statement,) = statements("points.sql")
-    connection.execute(statement)
+    for statement in statements("points.sql"):
+        connection.execute(statement)
     return len(files)
 
 

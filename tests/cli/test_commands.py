@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import otel_atm
+from otel_atm.store.points import put_points
 from tests.cli.conftest import Run
 
 DIES = """
@@ -25,11 +26,22 @@ for _ in range(int(sys.argv[2])):
         span.set_attribute("gen_ai.usage.input_tokens", 11)
 os._exit(0)
 """
+POINT = (
+    b'{"time_ns":1767225600000000000,"name":"queue","kind":"gauge","value":1.5,"attributes":{},'
+    b'"resource":{},"series":"s","writer":"w"}\n'
+)
 
 
 def spool_calls(path: Path, calls: int) -> None:
     """Leave the rows of some calls beside a file, as a process that is killed does."""
     python("-c", DIES, str(path), str(calls))
+
+
+def set_aside(folder: Path, calls: int) -> Path:
+    """The rows of some calls as a file that could not be read."""
+    spool_calls(folder / "tokens.duckdb", calls)
+    (segment,) = (folder / "tokens.duckdb.spool").iterdir()
+    return segment.rename(segment.with_name(f"{segment.name}.bad"))
 
 
 def python(*arguments: str) -> None:
@@ -79,7 +91,44 @@ def test_drain_says_it_in_json_too(run: Run, tmp_path: Path) -> None:
         "database": str(tmp_path / "tokens.duckdb"),
         "rows": 1,
         "waiting_bytes": 0,
+        "aside": 0,
     }
+
+
+def test_drain_takes_in_metrics_that_wait_alone(run: Run, tmp_path: Path) -> None:
+    put_points(tmp_path / "tokens.duckdb.spool", POINT)
+    assert run("drain").exit_code == 0
+    with otel_atm.connect("tokens.duckdb") as db:
+        assert db.sql("select name, value from metric_points").fetchall() == [("queue", 1.5)]
+
+
+class TestRetry:
+    """`otel-atm drain --retry`."""
+
+    def test_takes_in_what_was_kept_aside(self, run: Run, tmp_path: Path) -> None:
+        bad = set_aside(tmp_path, 2)
+        assert run("drain").stdout == (
+            "0 rows taken into tokens.duckdb; 1 file could not be read, kept aside\n"
+        )
+        assert run("drain", "--retry").stdout == "2 rows taken into tokens.duckdb\n"
+        assert run("drain", "--retry").stdout == "0 rows taken into tokens.duckdb\n"
+        assert not bad.exists()
+        assert json.loads(run("report", "--json").stdout)["totals"]["calls"] == 2
+
+    def test_says_what_still_cannot_be_read(self, run: Run, tmp_path: Path) -> None:
+        bad = set_aside(tmp_path, 2)
+        bad.write_bytes(bad.read_bytes().replace(b",null,0]", b"?,null,0]"))
+        assert json.loads(run("drain", "--retry", "--json").stdout) == {
+            "database": str(tmp_path / "tokens.duckdb"),
+            "rows": 0,
+            "waiting_bytes": 0,
+            "aside": 1,
+        }
+        assert bad.exists()
+
+    def test_without_a_store_is_an_error(self, run: Run, tmp_path: Path) -> None:
+        assert run("drain", "--retry").exit_code == 1
+        assert not list(tmp_path.iterdir())
 
 
 def test_drain_without_a_store_is_an_error(run: Run, tmp_path: Path) -> None:

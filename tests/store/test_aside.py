@@ -1,0 +1,157 @@
+"""Aside: what could not be read is kept, and taken in once it can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_atm.store import ingest as ingesting
+from otel_atm.store import opening, points
+from otel_atm.store.drain import aside, drain
+from otel_atm.store.forget import forget
+from otel_atm.store.points import put_points
+from tests.store.conftest import Writer, assert_roll_ups_add_up, query, rows_of
+
+POINTS = b"".join(
+    b'{"time_ns":1767225600000000000,"name":"queue","kind":"gauge","value":%d,'
+    b'"attributes":{"user":"%b"},"resource":{},"series":"%b","writer":"w"}\n' % (value, user, user)
+    for value, user in ((1, b"ann"), (2, b"bob"))
+)
+
+
+@contextmanager
+def wrong_sql(monkeypatch: pytest.MonkeyPatch, module: Any, file: str) -> Iterator[None]:
+    """A version of ours whose SQL does not work, whatever it reads."""
+
+    def statements(name: str) -> list[str]:
+        return [*opening.statements(name), *(["select 300::tinyint"] if name == file else [])]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "statements", statements)
+        yield
+
+
+def spooled(writer: Writer, *users: str) -> None:
+    """A call of each, in a segment of its own."""
+    for user in users:
+        writer.call(user=user)
+        writer.spool.seal()
+
+
+@pytest.fixture
+def wronged(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """All that was written was set aside, by our own mistake."""
+    spooled(writer, "ann", "bob", "eve")
+    with wrong_sql(monkeypatch, ingesting, "read_segments.sql"):
+        assert drain(writer.paths) == 0
+    assert (len(aside(writer.paths)), writer.segments()) == (3, [])
+    return writer
+
+
+class TestOurOwnMistake:
+    def test_costs_no_row_once_it_is_mended(self, wronged: Writer) -> None:
+        spooled(wronged, "zoe")
+        assert drain(wronged.paths) == 1
+        assert drain(wronged.paths, retry=True) == 3
+        assert rows_of(wronged.paths.database) == wronged.expected()
+        assert_roll_ups_add_up(wronged.paths.database)
+        assert list(wronged.paths.spool.iterdir()) == []
+
+    def test_is_not_made_good_by_a_drain_that_is_not_asked_to(self, wronged: Writer) -> None:
+        assert drain(wronged.paths) == 0
+        assert len(aside(wronged.paths)) == 3
+
+    def test_that_goes_on_loses_nothing(
+        self, wronged: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = {file: file.read_bytes() for file in aside(wronged.paths)}
+        with wrong_sql(monkeypatch, ingesting, "read_segments.sql"):
+            assert drain(wronged.paths, retry=True) == 0
+        assert {file: file.read_bytes() for file in aside(wronged.paths)} == before
+
+    def test_does_not_undo_a_correction_that_came_meanwhile(
+        self, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        span = writer.start(user="ann")
+        writer.lose()
+        writer.spool.seal()
+        with wrong_sql(monkeypatch, ingesting, "read_segments.sql"):
+            drain(writer.paths)
+        writer.end(span, (11, 7))
+        assert writer.drain() == 1
+        assert drain(writer.paths, retry=True) == 0
+        (row,) = rows_of(writer.paths.database)
+        assert (row["status"], row["input_tokens"]) == ("ok", 11)
+        assert_roll_ups_add_up(writer.paths.database)
+
+    def test_leaves_no_copy_that_counts_twice(self, wronged: Writer) -> None:
+        copies = [(file, file.read_bytes()) for file in aside(wronged.paths)]
+        assert drain(wronged.paths, retry=True) == 3
+        for file, content in copies:
+            file.write_bytes(content)  # e.g. out of a backup
+        assert drain(wronged.paths, retry=True) == 0
+        assert rows_of(wronged.paths.database) == wronged.expected()
+        assert aside(wronged.paths) == []
+
+    def test_brings_nobody_back_who_was_forgotten(self, wronged: Writer) -> None:
+        assert forget(wronged.paths, "ann").segments == 2
+        assert drain(wronged.paths, retry=True) == 2
+        users = [row["user_id"] for row in rows_of(wronged.paths.database)]
+        assert users == ["bob", "eve"]
+
+    def test_about_metrics_costs_no_point(
+        self, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put_points(writer.paths.spool, POINTS)
+        with wrong_sql(monkeypatch, points, "points.sql"):
+            drain(writer.paths)
+        assert len(aside(writer.paths)) == 1
+        for _ in range(2):
+            drain(writer.paths, retry=True)
+            assert values(writer.paths.database) == [1, 2]
+        assert aside(writer.paths) == []
+
+
+def values(path: Path) -> list[float]:
+    return [row["value"] for row in query(path, "select value from metric_points order by value")]
+
+
+class TestDamage:
+    def damage(self, file: Path) -> None:
+        content = file.read_bytes()
+        file.write_bytes(content.replace(b"null,0]", b"n\x00\xff,x]"))
+
+    def test_keeps_one_file_aside_and_no_other(self, wronged: Writer) -> None:
+        bad, *_ = sorted(aside(wronged.paths))
+        sound = bad.read_bytes()
+        self.damage(bad)
+        damaged = bad.read_bytes()
+        for rows in (2, 0):
+            assert drain(wronged.paths, retry=True) == rows
+            assert aside(wronged.paths) == [bad]
+            assert bad.read_bytes() == damaged
+        bad.write_bytes(sound)  # mended by hand
+        assert drain(wronged.paths, retry=True) == 1
+        assert rows_of(wronged.paths.database) == wronged.expected()
+
+    def test_of_metrics_does_not_make_forgetting_take_those_of_others(self, writer: Writer) -> None:
+        spooled(writer, "bob")
+        put_points(writer.paths.spool, POINTS + b"{broken\n")
+        drain(writer.paths)
+        (bad,) = aside(writer.paths)
+        assert forget(writer.paths, "ann").segments == 1
+        bad.write_bytes(bad.read_bytes().removesuffix(b"{broken\n"))
+        drain(writer.paths, retry=True)
+        assert values(writer.paths.database) == [2]
+
+
+def test_what_is_not_ours_is_left_alone(writer: Writer) -> None:
+    spooled(writer, "ann")
+    note = writer.paths.spool / "note.txt.bad"
+    note.write_text("[0,")
+    assert drain(writer.paths, retry=True) == 1
+    assert list(writer.paths.spool.iterdir()) == [note]
