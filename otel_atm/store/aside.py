@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from otel_atm.trouble import logger
 
 if TYPE_CHECKING:
+    import duckdb
     from duckdb import DuckDBPyConnection
 
 #: Behind the name of a file that could not be read: nothing of it is in the DuckDB file, and nobody
@@ -43,7 +44,9 @@ def ingest_or_set_aside(
 
     try:
         return ingest(connection, files)
-    except (duckdb.DataError, duckdb.InvalidInputException) as error:
+    except duckdb.Error as error:
+        if not _is_of_content(error):
+            raise
         connection.rollback()
         if len(files) > 1:
             return sum(ingest_or_set_aside(connection, [file], ingest) for file in files)
@@ -55,6 +58,14 @@ def ingest_or_set_aside(
             type(error).__name__,
         )
         return 0
+
+
+def _is_of_content(error: duckdb.Error) -> bool:
+    """Whether it may be for what a file holds, and not for the DuckDB file, or the system."""
+    import duckdb
+
+    kinds = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
+    return isinstance(error, kinds) or "CSV Error" in str(error)  # one of these has no kind
 
 
 def set_aside(folder: Path, suffixes: Iterable[str]) -> list[Path]:

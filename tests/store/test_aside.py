@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,6 +138,42 @@ class TestDamage:
         bad.write_bytes(sound)  # mended by hand
         assert drain(wronged.paths, retry=True) == 1
         assert rows_of(wronged.paths.database) == wronged.expected()
+
+    @pytest.mark.parametrize(
+        ("sound", "damaged"),
+        [
+            pytest.param(b'""status"":', b'""statuq"":', id="a column that may not be empty"),
+            pytest.param(b'}"\n', b"}#\n", id="a quote that does not end"),
+            pytest.param(b",null,0]", b"?,null,0]", id="a number that is none"),
+            pytest.param(b"ann", b"\xffnn", id="no text"),
+        ],
+    )
+    def test_of_any_kind_holds_up_nobody(
+        self, writer: Writer, sound: bytes, damaged: bytes
+    ) -> None:
+        spooled(writer, "ann", "bob")
+        segment, _ = writer.segments()
+        content = segment.read_bytes()
+        assert content.count(sound) == 1
+        segment.write_bytes(content.replace(sound, damaged))
+        assert drain(writer.paths) == 1
+        (bad,) = aside(writer.paths)
+        bad.write_bytes(content)
+        assert drain(writer.paths, retry=True) == 1
+        assert rows_of(writer.paths.database) == writer.expected()
+
+    def test_of_any_bit_holds_up_nobody(self, writer: Writer) -> None:
+        chance = random.Random(2026)
+        for number in range(20):
+            spooled(writer, "ann", "bob")
+            segment, _ = writer.segments()
+            content = bytearray(segment.read_bytes())
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            segment.write_bytes(content)
+            drain(writer.paths)
+            assert writer.segments() == []
+            bobs = [row for row in rows_of(writer.paths.database) if row["user_id"] == "bob"]
+            assert len(bobs) == number + 1
 
     def test_of_metrics_does_not_make_forgetting_take_those_of_others(self, writer: Writer) -> None:
         spooled(writer, "bob")
