@@ -10,21 +10,24 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from otel_atm.store.ingest import DamagedError
 from otel_atm.trouble import logger
 
 if TYPE_CHECKING:
     import duckdb
     from duckdb import DuckDBPyConnection
 
-#: Behind the name of a file that could not be read: nothing of it is in the DuckDB file, and nobody
-#: deletes it.
+    Ingest = Callable[[DuckDBPyConnection, Sequence[Path]], int]
+
+#: Behind the name of a file that could not be read, or not all of it; nobody deletes it.
 BAD_SUFFIX: Final = ".bad"
 
 
 def ingest_or_set_aside(
     connection: DuckDBPyConnection,
     files: Sequence[Path],
-    ingest: Callable[[DuckDBPyConnection, Sequence[Path]], int],
+    ingest: Ingest,
+    ingest_rest: Ingest | None = None,
 ) -> int:
     """Ingest all files together, else one by one; those that cannot be read get another name.
 
@@ -32,6 +35,7 @@ def ingest_or_set_aside(
         connection: to the file.
         files: of the spool.
         ingest: takes files in, in one transaction; how many rows.
+        ingest_rest: the same for a file with damaged lines, without these.
 
     Returns:
         The number of rows.
@@ -44,20 +48,21 @@ def ingest_or_set_aside(
 
     try:
         return ingest(connection, files)
-    except duckdb.Error as error:
-        if not _is_of_content(error):
+    except (duckdb.Error, DamagedError) as error:
+        if isinstance(error, duckdb.Error) and not _is_of_content(error):
             raise
         connection.rollback()
         if len(files) > 1:
-            return sum(ingest_or_set_aside(connection, [file], ingest) for file in files)
+            alone = [[file] for file in files]
+            return sum(ingest_or_set_aside(connection, one, ingest, ingest_rest) for one in alone)
+        rows, reason = 0, f"cannot be read ({type(error).__name__})"
+        if isinstance(error, DamagedError) and ingest_rest is not None:
+            rows = ingest_rest(connection, files)
+            reason = f"has damaged lines ({error.lines}); all others are in the DuckDB file"
         aside = files[0].with_name(files[0].name + BAD_SUFFIX)
         files[0].rename(aside)
-        logger.error(
-            "otel-atm: %s cannot be read (%s); kept aside, for `otel-atm drain --retry`",
-            aside,
-            type(error).__name__,
-        )
-        return 0
+        logger.error("otel-atm: %s %s; kept aside, for `otel-atm drain --retry`", aside, reason)
+        return rows
 
 
 def _is_of_content(error: duckdb.Error) -> bool:

@@ -18,6 +18,8 @@ def take_in_once(
     names: str,
     files: Sequence[Path],
     take_in: Callable[[DuckDBPyConnection, Sequence[Path]], int],
+    *,
+    again: bool = False,
 ) -> int:
     """Take files in that were not taken in before, and keep their names.
 
@@ -27,6 +29,7 @@ def take_in_once(
             file is there, whichever batch it comes in; see docs, "Models".
         files: complete ones, at least one, of one folder and with one suffix.
         take_in: writes the rows of at least one file; how many.
+        again: whether they may be taken in again: their names are not kept.
 
     Returns:
         What `take_in` returned; 0 if there was nothing to take in.
@@ -40,7 +43,7 @@ def take_in_once(
     done = {name for (name,) in connection.execute(f"from {names}").fetchall()}
     fresh = [file for file in files if file.name not in done]
     rows = take_in(connection, fresh) if fresh else 0
-    if fresh:
+    if fresh and not again:
         taken = [file.name for file in fresh]
         connection.execute(f"insert into {names} select unnest(?::varchar[])", [taken])
     connection.commit()

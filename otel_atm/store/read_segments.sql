@@ -53,12 +53,13 @@ create or replace temp view whole as
 select
     lines.rowid as line, file_index, head, text as event_id, make_timestamp(ts_ns // 1000) as ts,
     trace_high, trace_low, span, if(last is null, 1000, 1) * duration_ns as duration_ns, ttft_us,
-    substr(first_tokens, 2)::bigint as input_tokens,  -- behind its bracket
+    try_cast(substr(first_tokens, 2) as bigint) as input_tokens,  -- behind its bracket
     output_tokens, cache_read_tokens, cache_write_tokens,
-    rtrim(last_tokens, ']')::bigint as reasoning_tokens,
+    try_cast(rtrim(last_tokens, ']') as bigint) as reasoning_tokens,
     if(last is null, null, cost)::hugeint as cost
 from lines
-where (last = '0]' or (last is null and cost = '0]')) and ts >= getvariable('events_since');
+where (last = '0]' or (last is null and cost = '0]')) and ts >= getvariable('events_since')
+    and input_tokens is not null and reasoning_tokens is not null;
 
 -- Rows and heads, with what they cost in US dollars.
 create or replace temp view incoming as

@@ -162,6 +162,45 @@ class TestDamage:
         assert drain(writer.paths, retry=True) == 1
         assert rows_of(writer.paths.database) == writer.expected()
 
+    @pytest.mark.parametrize(
+        ("sound", "damaged", "lines", "rows"),
+        [
+            pytest.param(b'{""service', b'(""service', 3, 2, id="no head"),
+            pytest.param(b"[0,", b"[9,", 2, 2, id="another head"),
+            pytest.param(b",null,0]", b",null,1]", 1, 3, id="another end"),
+            pytest.param(b",null,0]", b"]", 1, 3, id="no end"),
+            pytest.param(b",0],null", b",what],null", 1, 3, id="tokens that are no number"),
+        ],
+    )
+    def test_of_a_line_loses_no_other(
+        self,
+        writer: Writer,
+        caplog: pytest.LogCaptureFixture,
+        sound: bytes,
+        damaged: bytes,
+        lines: int,
+        rows: int,
+    ) -> None:
+        for user in ("ann", "bob", "ann", "bob"):
+            writer.call(user=user)
+        writer.spool.seal()
+        (segment,) = writer.segments()
+        content = segment.read_bytes()
+        broken = content.replace(sound, damaged, 1)
+        segment.write_bytes(broken)
+        assert drain(writer.paths) == rows
+        assert f"has damaged lines ({lines}); all others are in the DuckDB file" in caplog.text
+        for _ in range(2):  # as often as one likes
+            assert drain(writer.paths, retry=True) == 0
+            assert len(rows_of(writer.paths.database)) == rows
+            assert_roll_ups_add_up(writer.paths.database)
+        (bad,) = aside(writer.paths)
+        assert bad.read_bytes() == broken
+        bad.write_bytes(content)  # mended by hand
+        assert drain(writer.paths, retry=True) == 4 - rows
+        assert rows_of(writer.paths.database) == writer.expected()
+        assert_roll_ups_add_up(writer.paths.database)
+
     def test_of_any_bit_holds_up_nobody(self, writer: Writer) -> None:
         chance = random.Random(2026)
         for number in range(20):
