@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from otel_atm.gate.call import NO_TOKENS, Call
 from otel_atm.gate.outcome import Outcome
 from otel_atm.gate.plan import Kind, Plan, compatible, same_model
-from otel_atm.gate.turns import Turns
+from otel_atm.gate.turns import MOST_LOOKED_AT, Turns
 from otel_atm.price import Tokens
 from otel_atm.scope import COLUMN_KEYS, Scope
 from otel_atm.window import SECOND_NS
@@ -183,8 +183,9 @@ class Stated:
             told = self._turns.of(
                 kind.scope,
                 lambda call: (
-                    alike(call) and call.opened_ns > soon_ns and bool(call.plan.kind.model)
+                    call.opened_ns > soon_ns and bool(call.plan.kind.model) and alike(call)
                 ),
+                most=MOST_LOOKED_AT,
             )
             if told is not None:
                 self._turns.share(told)

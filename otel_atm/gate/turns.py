@@ -19,7 +19,7 @@ Payer: TypeAlias = tuple[str | None, ...]
 #: How many tasks up one looks for a request whose answer one tells.
 _MOST_ABOVE: Final = 8
 #: How many of those that were told last are looked at for one that is alike.
-_MOST_LOOKED_AT: Final = 1_000
+MOST_LOOKED_AT: Final = 100
 
 
 class Place:
@@ -107,18 +107,24 @@ class Turns:
         place = _place.get()
         while place is not None:
             for like in fits if place.turns is self else ():
-                newest = islice(reversed(place.calls.values()), _MOST_LOOKED_AT)
+                newest = islice(reversed(place.calls.values()), MOST_LOOKED_AT)
                 last = next(filter(like, newest), None)
                 if last is not None:
                     return _first_of(last, filter(like, place.calls.values()))
             place = place.above
         return None
 
-    def of(self, scope: Scope, *fits: Fits) -> Call | None:
-        """Whose turn it is, of those of a payer, wherever they were told."""
+    def of(self, scope: Scope, *fits: Fits, most: int | None = None) -> Call | None:
+        """Whose turn it is, of those of a payer, wherever they were told.
+
+        Args:
+            scope: the payer's.
+            fits: as of `here`.
+            most: how many are looked at, the oldest first; None: all.
+        """
         mine = self._of.get(payer_of(scope), {}).values()
         for like in fits:
-            for call in mine:
+            for call in islice(mine, most):
                 if like(call):
                     return call
         return None
