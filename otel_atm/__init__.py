@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from otel_atm.exporters import DuckDBMetricExporter, DuckDBSpanExporter
     from otel_atm.facade.draft import Draft
     from otel_atm.facade.hooks import hook
-    from otel_atm.facade.limits import AlertLevel, Quota, limits
+    from otel_atm.facade.limits import limits
+    from otel_atm.facade.quota import AlertLevel, Quota
     from otel_atm.facade.telling import add_model_response, add_user_request
     from otel_atm.faces import TokenSpanProcessor, connect
     from otel_atm.gate import Admission, Alert, BudgetStatus, Decision
@@ -85,7 +86,7 @@ __all__ = [
 _LAZY = {
     "Admission": "otel_atm.gate",
     "Alert": "otel_atm.gate",
-    "AlertLevel": "otel_atm.facade.limits",
+    "AlertLevel": "otel_atm.facade.quota",
     "BudgetStatus": "otel_atm.gate",
     "Decision": "otel_atm.gate",
     "Diagnosis": "otel_atm.coverage.diagnosis",
@@ -95,7 +96,7 @@ _LAZY = {
     "Finding": "otel_atm.coverage.diagnosis",
     "Handle": "otel_atm.handle",
     "OtelAtmInstrumentor": "otel_atm.instrumentor",
-    "Quota": "otel_atm.facade.limits",
+    "Quota": "otel_atm.facade.quota",
     "Reader": "otel_atm.store.reader",
     "Store": "otel_atm.store.store",
     "TokenSpanProcessor": "otel_atm.faces",

@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, Tracer
 from otel_atm import scope
 from otel_atm.budget import Budget, read_budgets
 from otel_atm.event import UsageEvent
-from otel_atm.gate import Gate, gate, stated
+from otel_atm.gate import Gate, gate, turns
 from otel_atm.guards import install
 from otel_atm.ledger import MemoryLedger
 from otel_atm.scope import NOBODY, current_scope
@@ -48,7 +48,7 @@ def no_guards_are_left_behind() -> Iterator[None]:
 def nothing_is_left_behind() -> Iterator[None]:
     """No test leaves a payer or a span to the next one; a call of its own is the last in here."""
     gate._latest.set(None)
-    stated._latest.set(None)
+    turns._place.set(None)
     yield
     left = current_scope()
     scope._current.set(NOBODY)  # so that only the test which left it fails

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from otel_atm.facade.native import plain
+from otel_atm.facade.objects import plain
 
 Body = Mapping[str, Any]
 

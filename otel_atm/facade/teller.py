@@ -63,11 +63,10 @@ class Teller:
         begin_writing()
         told = Told.of(response, given, "response", self._count)
         kind = self._asked(told, "response")
-        # A door's first: else this would be the answer of another request of the same payer.
         stated, model = self._gate.told, told.model_asked
-        if stated.is_seen(kind.scope, model, told.tokens, told.certain):
+        call, seen = stated.find(kind.scope, model, model or told.model, told.tokens, told.certain)
+        if seen:
             return None
-        call = stated.find(kind.scope, model)
         if call is not None:
             self._settle(call, kind, told)
             check_written()

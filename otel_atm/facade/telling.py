@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from otel_atm.handle import teller
+
+_KEYWORDS: Final = (
+    *("token_count", "model_id", "username", "session_id", "app_id"),
+    *("_additional_metadata_tags", "_additional_metadata_config"),
+)
+
+
+def _given(*values: object) -> dict[str, Any]:
+    """What was said beside a request or an answer, by keyword; one value for each, in order."""
+    return dict(zip(_KEYWORDS, values, strict=True))
 
 
 def add_user_request(
@@ -49,15 +59,15 @@ def add_user_request(
         ConfigurationError: an argument cannot be used, or there was no `init`.
         Exception: whatever a hook before it raises.
     """
-    given = {
-        "token_count": token_count,
-        "model_id": model_id,
-        "username": username,
-        "session_id": session_id,
-        "app_id": app_id,
-        "_additional_metadata_tags": _additional_metadata_tags,
-        "_additional_metadata_config": _additional_metadata_config,
-    }
+    given = _given(
+        token_count,
+        model_id,
+        username,
+        session_id,
+        app_id,
+        _additional_metadata_tags,
+        _additional_metadata_config,
+    )
     return teller().ask(request, given)
 
 
@@ -97,13 +107,13 @@ def add_model_response(
         ConfigurationError: an argument cannot be used, or there was no `init`.
         Exception: whatever a hook before it raises.
     """
-    given = {
-        "token_count": token_count,
-        "model_id": model_id,
-        "username": username,
-        "session_id": session_id,
-        "app_id": app_id,
-        "_additional_metadata_tags": _additional_metadata_tags,
-        "_additional_metadata_config": _additional_metadata_config,
-    }
+    given = _given(
+        token_count,
+        model_id,
+        username,
+        session_id,
+        app_id,
+        _additional_metadata_tags,
+        _additional_metadata_config,
+    )
     return teller().answer(response, given)

@@ -78,7 +78,9 @@ class Told:
         if count is None and said is not None and not isinstance(said, str):
             native = counter.read(said)
         if native is not None and native.tokens is not None:
-            told = cls(native.tokens, estimated=False, whole=True, who=_who(given))
+            whole = native.tokens[0] > 0  # else it is a chunk that tells of the output alone
+            told = cls(native.tokens, estimated=False, whole=whole, who=_who(given))
+            told.certain = range(0 if whole else 1, 2)
         else:
             found = counter.count(said, count, model, side)
             estimated = found is None or found.estimated

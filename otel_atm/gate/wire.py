@@ -55,7 +55,7 @@ class Wire:
         """
         asked, gate = self._plan_of(*kind), self._gate
         if gate.told.waiting:
-            asked = gate.told.give_way(asked)
+            asked = gate.told.give_way(asked, emitter)
         call = self._opened(asked.kind, span_id)
         if call is None:
             call = gate.prepare(asked, _SOURCE, emitter, trace_id)

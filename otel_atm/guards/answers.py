@@ -21,7 +21,7 @@ _MOST_NAME: Final = 256  # characters of an id
 #: Where ids are: everybody's, Gemini's, Cohere's first API.
 _ID: Final = ("id", "responseId", "generation_id")
 #: Where usage is.
-_USAGE: Final = (
+USAGE: Final = (
     "usage",
     "x_groq",
     "usageMetadata",
@@ -34,7 +34,7 @@ _USAGE: Final = (
     "inputTextTokenCount",
     "totalOutputTextTokenCount",
 )
-SKIMMER: Final = Skimmer((*_ID, *_USAGE))
+SKIMMER: Final = Skimmer((*_ID, *USAGE))
 _PREDICTED: Final = re.compile(rb'"token_count"\s*:\s*(\d{1,12})')
 
 

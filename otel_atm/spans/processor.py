@@ -109,7 +109,7 @@ class GateProcessor(SpanProcessor):
                 above.note_call()
                 above = None
             if self._gate.told.waiting:
-                plan = self._gate.told.give_way(plan)
+                plan = self._gate.told.give_way(plan, scope_name)
             most_output = attributes.get(GEN_AI_REQUEST_MAX_TOKENS)
             call = self._gate.begin(
                 plan, _SOURCE, scope_name, above, trace_id, span_id, most_output
@@ -429,7 +429,7 @@ class GateProcessor(SpanProcessor):
             return
         if within is not None:
             within.note_call()
-        call = gate.charge(gate.told.give_way(plan), _SOURCE, name, trace_id, span_id)
+        call = gate.charge(gate.told.give_way(plan, name), _SOURCE, name, trace_id, span_id)
         if all(times):
             call.started_ns, call.ended_ns = times
         failed = span.status.status_code is StatusCode.ERROR

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from otel_atm.ledger import MemoryLedger
 from otel_atm.testing import ManualClock, ProviderServer
 from otel_atm.variables import keywords
 from tests.conftest import CHAT
-from tests.installed import ROOT, install_entry_points
+from tests.no_code import Run, instrumented
 
 
 @pytest.fixture
@@ -185,44 +182,17 @@ for _ in range(2):
 print(type(trace.get_tracer_provider()).__name__)
 """
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 @pytest.fixture
-def instrumented(tmp_path: Path) -> Run:
-    """Runs a program under ``opentelemetry-instrument``, in a folder of its own."""
-    install_entry_points(tmp_path / "site" / "otel_atm-0.dist-info")
-    path = [str(tmp_path / "site"), str(ROOT), *sys.path[1:]]
-
-    def run(url: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        command = Path(sys.executable).with_name("opentelemetry-instrument")
-        program = tmp_path / "program.py"
-        program.write_text(PROGRAM, "utf-8")
-        return subprocess.run(
-            [command, sys.executable, program, url],
-            env={
-                **kept,
-                "PYTHONPATH": os.pathsep.join(path),
-                "OTEL_TRACES_EXPORTER": "none",
-                "OTEL_METRICS_EXPORTER": "none",
-                "OTEL_LOGS_EXPORTER": "none",
-                **variables,
-            },
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
+def run(tmp_path: Path) -> Run:
+    return instrumented(tmp_path, PROGRAM)
 
 
 class TestTheCommand:
     def test_meters_and_refuses_what_no_code_asks_it_to(
-        self, instrumented: Run, server: ProviderServer, tmp_path: Path
+        self, run: Run, server: ProviderServer, tmp_path: Path
     ) -> None:
-        done = instrumented(
+        done = run(
             server.openai_url,
             ATM_BUDGETS="1 request / month",
             ATM_DB="calls.duckdb",
@@ -238,23 +208,23 @@ class TestTheCommand:
         assert rows == [("allowed",), ("refused",)]
 
     def test_does_nothing_unless_a_variable_is_set(
-        self, instrumented: Run, server: ProviderServer, tmp_path: Path
+        self, run: Run, server: ProviderServer, tmp_path: Path
     ) -> None:
-        done = instrumented(server.openai_url)
+        done = run(server.openai_url)
         assert done.stdout == "answered\nanswered\nTracerProvider\n", done.stderr
         assert "otel-atm" not in done.stderr
         assert [path.suffix for path in tmp_path.iterdir() if path.is_file()] == [".py"]
 
     def test_says_what_is_wrong_with_a_variable_and_lets_the_program_run(
-        self, instrumented: Run, server: ProviderServer
+        self, run: Run, server: ProviderServer
     ) -> None:
-        done = instrumented(server.openai_url, ATM_BUDGETS="many tokens")
+        done = run(server.openai_url, ATM_BUDGETS="many tokens")
         assert done.stdout == "answered\nanswered\nTracerProvider\n", done.stderr
         assert done.stderr.count("otel-atm: nothing is metered") == 1
         assert "many tokens" in done.stderr
 
-    def test_works_with_the_sdk_disabled(self, instrumented: Run, server: ProviderServer) -> None:
-        done = instrumented(
+    def test_works_with_the_sdk_disabled(self, run: Run, server: ProviderServer) -> None:
+        done = run(
             server.openai_url,
             OTEL_SDK_DISABLED="true",
             ATM_BUDGETS="1 request / month",

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,7 @@ from otel_atm.testing import ProviderServer
 from tests.exporters.conftest import events, query
 from tests.exporters.writer import BATCH
 from tests.installed import ROOT, install_entry_points
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.no_code import Run, instrumented
 
 
 @pytest.mark.parametrize("round_", range(2))
@@ -113,35 +111,15 @@ for _ in range(2):
 
 
 @pytest.fixture
-def instrumented(tmp_path: Path) -> Run:
-    """Runs a program under ``opentelemetry-instrument``, in a folder of its own."""
-    install_entry_points(tmp_path / "site" / "otel_atm-0.dist-info")
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM, "utf-8")
-    path = [str(tmp_path / "site"), str(ROOT), *sys.path[1:]]
-
-    def run(url: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        command = Path(sys.executable).with_name("opentelemetry-instrument")
-        return subprocess.run(
-            [command, sys.executable, program, url],
-            env={
-                **kept,
-                "PYTHONPATH": os.pathsep.join(path),
-                "OTEL_TRACES_EXPORTER": "atm_duckdb",
-                "OTEL_METRICS_EXPORTER": "atm_duckdb",
-                "OTEL_LOGS_EXPORTER": "none",
-                "OTEL_SERVICE_NAME": "shop",
-                **variables,
-            },
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
+def run(tmp_path: Path) -> Run:
+    """Runs it with the exporters of this project."""
+    return instrumented(
+        tmp_path,
+        PROGRAM,
+        OTEL_TRACES_EXPORTER="atm_duckdb",
+        OTEL_METRICS_EXPORTER="atm_duckdb",
+        OTEL_SERVICE_NAME="shop",
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,11 +127,9 @@ def instrumented(tmp_path: Path) -> Run:
     [{}, {"ATM_DB": "tokens.duckdb"}],
     ids=["exporters alone", "beside a processor"],
 )
-def test_no_code_keeps_each_call_once(
-    instrumented: Run, path: Path, variables: dict[str, str]
-) -> None:
+def test_no_code_keeps_each_call_once(run: Run, path: Path, variables: dict[str, str]) -> None:
     with ProviderServer() as server:
-        done = instrumented(server.openai_url, **variables)
+        done = run(server.openai_url, **variables)
     assert done.returncode == 0, done.stderr
     assert "otel-atm" not in done.stderr
     used = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
@@ -169,9 +145,9 @@ def test_no_code_keeps_each_call_once(
     assert "a secret" not in str(query(path, "from metric_points")) + str(rows)
 
 
-def test_variables_name_another_file(instrumented: Run, tmp_path: Path) -> None:
+def test_variables_name_another_file(run: Run, tmp_path: Path) -> None:
     with ProviderServer() as server:
-        done = instrumented(
+        done = run(
             server.openai_url,
             ATM_DB="other.duckdb",
             OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="otel_atm",

@@ -450,6 +450,30 @@ STREAMS = [
         Answer((11, 7, 0, 0, 0), None, True, 2),
     ),
     Stream(
+        "Titan on Bedrock",
+        Shape.INVOKE,
+        packed(
+            {
+                "index": 0,
+                "outputText": "Hi there",
+                "inputTextTokenCount": 11,
+                "totalOutputTextTokenCount": None,
+                "completionReason": None,
+            }
+        )
+        + packed(
+            {
+                "index": 0,
+                "outputText": "",
+                "inputTextTokenCount": 11,
+                "totalOutputTextTokenCount": 7,
+                "completionReason": "FINISH",
+            }
+        ),
+        Answer((11, 7, 0, 0, 0), None, True, 2),
+        done=False,
+    ),
+    Stream(
         "GPT on Bedrock",
         Shape.INVOKE,
         packed(chat_chunk({"content": "Hi there"}))

@@ -13,42 +13,20 @@ from typing import Any, NoReturn
 
 import duckdb
 import genai_prices  # noqa: F401 - so that no child has to
-from opentelemetry.sdk.trace import TracerProvider
 
 import otel_atm as atm
 from otel_atm import faces  # noqa: F401 - the same
 from otel_atm.store import spool
+from tests.program import Program
 
-CHAT = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
 #: A child that has not died after so many calls has not come by where it should.
 MOST_CALLS = 3_000
 
 
-class Program:
-    """Makes LLM calls, and notes in a file each one whose end has returned."""
-
-    def __init__(self, store: str, acks: Path, chance: random.Random) -> None:
-        self.processor = atm.TokenSpanProcessor(store=store, ledger="memory", guards=False)
-        self._provider = TracerProvider(shutdown_on_exit=False)
-        self._provider.add_span_processor(self.processor)
-        self._tracer = self._provider.get_tracer("program")
-        self._acks = os.open(acks, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._chance, self._write = chance, os.write  # which fate does not watch
-
-    def call(self) -> None:
-        chance = self._chance
-        with atm.context(user=f"u{chance.randrange(20)}", team=chance.choice(["ml", "ops"])):
-            model = chance.choice(["gpt-5.1", "claude-opus-4-8"])
-            span: Any = self._tracer.start_span(
-                "chat", attributes={**CHAT, "gen_ai.request.model": model}
-            )
-        if chance.random() < 0.9:
-            span.set_attribute("gen_ai.usage.input_tokens", chance.randrange(1, 10_000))
-            span.set_attribute("gen_ai.usage.output_tokens", chance.randrange(1_000))
-        if chance.random() < 0.1:
-            span.set_attribute("error.type", "openai.RateLimitError")
-        span.end()
-        self._write(self._acks, f"{span.attributes['atm.call_id']}\n".encode())
+def program_of(store: str, acks: Path, chance: random.Random) -> Program:
+    """One that writes to this store and to this file."""
+    processor = atm.TokenSpanProcessor(store=store, ledger="memory", guards=False)
+    return Program(processor, acks, chance)
 
 
 def die() -> NoReturn:
@@ -138,7 +116,7 @@ def be_killed(store: str, acks: Path, seed: int, point: str) -> None:
     """Make calls until it comes by `point` for the n-th time, and die there."""
     chance = random.Random(seed)
     fate = Fate(point, chance)
-    program = Program(store, acks, chance)
+    program = program_of(store, acks, chance)
     _watch(fate)
     for _ in range(MOST_CALLS):
         program.call()
@@ -197,7 +175,7 @@ def _watch(fate: Fate) -> None:
 def write_for(store: str, acks: Path, seed: int, seconds: float) -> None:
     """Make calls for so long, then end in the usual way."""
     chance = random.Random(seed)
-    program = Program(store, acks, chance)
+    program = program_of(store, acks, chance)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         for _ in range(chance.randrange(40)):
