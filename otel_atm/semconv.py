@@ -45,6 +45,7 @@ USAGE_CACHE_WRITE: Final = (
 USAGE_REASONING: Final = (
     "gen_ai.usage.reasoning.output_tokens",
     "gen_ai.usage.reasoning_tokens",
+    "gen_ai.usage.details.reasoning_tokens",  # pydantic-ai
 )
 
 # OpenInference --------------------------------------------------------------------------------

@@ -48,7 +48,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.conformance")
-    parser.add_argument("probes", nargs="*", metavar="probe", help="all, if none is named")
+    parser.add_argument(
+        "probes", nargs="*", metavar="probe", choices=[*probes(), []], help="all, if none is named"
+    )
     parser.add_argument("--mode", action="append", choices=list(MODES), help="all, if none")
     parser.add_argument("--part", metavar="K/N", help="the Kth of N parts, environment by it")
     parser.add_argument(

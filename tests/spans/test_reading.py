@@ -61,6 +61,7 @@ values = st.one_of(
         ),
         # and one that leaves reasoning out of the output
         ({INPUT: 5, OUTPUT: 7, "gen_ai.usage.reasoning_tokens": 30}, (5, 37, 0, 0, 30)),
+        ({INPUT: 5, OUTPUT: 7, "gen_ai.usage.details.reasoning_tokens": 3}, (5, 7, 0, 0, 3)),
         ({}, None),
         ({INPUT: 0, OUTPUT: 0}, None),
         ({INPUT: -1, OUTPUT: -1}, None),
