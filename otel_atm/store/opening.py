@@ -140,7 +140,8 @@ def version_of(connection: DuckDBPyConnection, database: Path, catalog: str) -> 
                 f"{database} has a table usage_events that is not otel-atm's: give it another file"
             )
         return None
-    row = connection.execute(f'select max(version) from "{catalog}".atm_schema').fetchone()
+    named = catalog.replace('"', '""')
+    row = connection.execute(f'select max(version) from "{named}".main.atm_schema').fetchone()
     version: int | None = row[0] if row else None
     if version is not None and version > SCHEMA_VERSION:
         raise NewerFileError(
