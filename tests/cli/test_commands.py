@@ -67,6 +67,10 @@ def test_the_version_is_the_packages(run: Run) -> None:
     assert run("--version").stdout == f"otel-atm {otel_atm.__version__}\n"
 
 
+def test_it_runs_as_a_module_too() -> None:
+    python("-m", "otel_atm", "--version")
+
+
 def test_help_imports_neither_the_sdk_nor_duckdb() -> None:
     code = (
         "import sys; from otel_atm.cli import main\n"
