@@ -9,7 +9,7 @@ import click
 
 from otel_atm._version import __version__
 from otel_atm.cli_budgets import budgets
-from otel_atm.cli_common import Commands, as_json_option, db_option, echo_json
+from otel_atm.cli_common import Commands, DatabasePath, as_json_option, db_option, echo_json
 from otel_atm.cli_doctor import doctor
 from otel_atm.cli_store import compact, drain, export, forget, prune
 from otel_atm.cli_tokenizers import tokenizers
@@ -33,7 +33,7 @@ def main(ctx: click.Context) -> None:
     default="demo.duckdb",
     show_default=True,
     metavar="PATH",
-    type=click.Path(dir_okay=False),
+    type=DatabasePath(),
     help="The DuckDB file; made anew. A file with rows of other programs is left alone.",
 )
 @click.option(

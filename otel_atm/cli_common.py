@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,6 +29,26 @@ class Commands(click.Group):
             if error.errno == errno.EPIPE:
                 raise  # nobody reads on, e.g. `| head`: click ends quietly
             raise click.ClickException(str(error)) from error
+        except Exception as error:
+            duckdb = sys.modules.get("duckdb")
+            if duckdb is None or not isinstance(error, duckdb.Error):
+                raise
+            raise click.ClickException(f"DuckDB failed: {error}") from error
+
+
+class DatabasePath(click.Path):
+    """The path of a DuckDB file, which may still have to be made."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """As click does it; an empty one is a mistake, e.g. of a variable that is not set."""
+        if value == "":
+            self.fail("'': expected the path of a DuckDB file", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def db_option(help_text: str = "The DuckDB file.") -> Callable[[C], C]:
@@ -38,7 +60,7 @@ def db_option(help_text: str = "The DuckDB file.") -> Callable[[C], C]:
         default="tokens.duckdb",
         show_default=True,
         metavar="PATH",
-        type=click.Path(dir_okay=False),
+        type=DatabasePath(),
         help=help_text,
     )
 

@@ -122,7 +122,7 @@ def _take_in(paths: StorePaths, patience_s: float) -> tuple[Path, ...]:
 
 def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int, set[str]]:
     """Rows of events and of roll-ups that were changed, and sessions of nobody else."""
-    with locked(paths.lock), opened(paths.database) as connection:
+    with locked(paths.lock), opened(paths.database, adopt=False) as connection:
         connection.begin()
         connection.execute("set variable person = ?", [person])
         connection.execute("set variable naming = ?::varchar[]", [_naming(connection, person)])

@@ -1,10 +1,14 @@
-"""Stores under names that a shell, SQL or DuckDB itself might take for something else."""
+"""Stores under any name, and files that are none."""
 
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.cli.conftest import Run
@@ -38,3 +42,74 @@ def test_every_command_works_on_a_file_of_any_name(run: Run, tmp_path: Path, nam
         ran = run(*command, f"--db={name}")
         assert (ran.exit_code, ran.stderr) == (0, "")
     assert json.loads(run("report", f"--db={name}", "--json").stdout)["totals"]["calls"] == 2
+
+
+COMMANDS = [
+    ("report",),
+    ("compact",),
+    ("prune", "--events", "1d"),
+    ("export", "--parquet", "archive"),
+    ("forget", "--user", "ann", "--yes"),
+]
+
+
+def _text(path: Path) -> None:
+    path.write_text("user,tokens\nann,11\n")
+
+
+def _sqlite(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table users (name text)")
+    connection.close()
+
+
+def _foreign(path: Path) -> None:
+    with duckdb.connect(path) as connection:
+        connection.execute("create table users (name text)")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Path.touch, "it is not a valid DuckDB database file"),
+        (_text, "it is not a valid DuckDB database file"),
+        (_sqlite, "it is an SQLite file; expected a DuckDB file"),
+        (_foreign, "was not written by otel-atm"),
+    ],
+)
+def test_a_file_that_is_no_store_is_left_as_it_is(
+    run: Run, tmp_path: Path, command: tuple[str, ...], make: Callable[[Path], None], said: str
+) -> None:
+    make(tmp_path / "tokens.duckdb")
+    before = (tmp_path / "tokens.duckdb").read_bytes()
+    ran = run(*command)
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert re.fullmatch(rf"Error: .*({said}).*\n", ran.stderr)
+    assert (tmp_path / "tokens.duckdb").read_bytes() == before
+
+
+@pytest.mark.parametrize("path", ["", "."])
+@pytest.mark.parametrize("command", [*COMMANDS, ("drain",), ("doctor",), ("budgets", "show")])
+def test_an_empty_path_and_a_folder_are_wrong_calls(
+    run: Run, command: tuple[str, ...], path: str
+) -> None:
+    ran = run(*command, f"--db={path}")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert f"'{path}'" in ran.stderr
+
+
+def test_an_export_that_cannot_be_made_makes_no_folder(run: Run, tmp_path: Path) -> None:
+    _foreign(tmp_path / "tokens.duckdb")
+    run("export", "--parquet", "archive")
+    assert not (tmp_path / "archive").exists()
+
+
+def test_what_duckdb_finds_damaged_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.duckdb"
+    spool_calls(path, 1)
+    run("drain")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    ran = run("report")
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert re.fullmatch(r"Error: .*Could not read enough bytes from file.*\n", ran.stderr)
