@@ -5,14 +5,21 @@ Programs on the same ledger follow within a moment: they need not be started aga
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from otel_atm.cli_common import C, Commands, as_json_option, db_option, echo_json, ledger_option
+from otel_atm.cli_common import (
+    C,
+    Commands,
+    as_json_option,
+    db_option,
+    echo_json,
+    ledger_file,
+    ledger_option,
+)
 from otel_atm.errors import BudgetError, ConfigurationError
 from otel_atm.window import FOREVER_NS, SECOND_NS, instant
 
@@ -185,17 +192,14 @@ def _open(db: str, ledger: str | None) -> Operator:
     """The operator of a ledger that is there."""
     from otel_atm.ledger.operator import Operator
     from otel_atm.ledger.sqlite import SqliteStore
-    from otel_atm.ledgers import sqlite_file
-    from otel_atm.store.paths import StorePaths
 
-    if ledger is None:
-        path = str(StorePaths.of(db).ledger)
-    elif (named := sqlite_file(ledger)) is not None:
-        path = named
-    else:
-        raise click.UsageError(f"--ledger {ledger!r}: expected sqlite:///FILE")
-    if not os.path.exists(path):  # noqa: PTH110 - `exists` of a path that may be anything
-        raise ConfigurationError(f"{path!r} does not exist; see --ledger")
+    path = ledger_file(db, ledger)
+    if path is None:
+        raise click.UsageError(
+            f"--ledger {ledger!r}: only its own program sees it; expected sqlite:///FILE"
+        )
+    if not path.exists():
+        raise ConfigurationError(f"{str(path)!r} does not exist; see --ledger")
     return Operator(SqliteStore(path))
 
 

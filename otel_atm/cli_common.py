@@ -7,11 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from otel_atm.errors import AtmError
+from otel_atm.errors import AtmError, ConfigurationError
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -75,6 +76,26 @@ def ledger_option(help_text: str) -> Callable[[C], C]:
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="For programs: JSON, stable keys."
 )
+
+
+def ledger_file(db: str, ledger: str | None) -> Path | None:
+    """The file of a ledger: the one that is named, else the one beside the DuckDB file.
+
+    None of a ledger in memory.
+    """
+    from otel_atm.ledgers import check_ledger, sqlite_file
+    from otel_atm.store.paths import StorePaths
+
+    if ledger is None or ledger == "auto":
+        return StorePaths.of(db).ledger
+    try:
+        check_ledger(ledger)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from error
+    path = sqlite_file(ledger)
+    if path is not None and Path(path).is_dir():
+        raise click.UsageError(f"--ledger {ledger!r} is a folder; expected a file")
+    return None if path is None else Path(os.path.realpath(path))
 
 
 def echo_json(value: dict[str, Any]) -> None:

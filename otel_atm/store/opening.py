@@ -128,7 +128,7 @@ def explained(database: Path, error: Exception, verb: str = "opened") -> str:
             "otel_atm.connect(). What was spooled is kept"
         )
     if _SQLITE in text:
-        return f"{failed}: it is an SQLite file; expected a DuckDB file"
+        return f"{failed}: it is a SQLite file; expected a DuckDB file"
     return f"{failed}: {text}"
 
 

@@ -74,7 +74,7 @@ def _foreign(path: Path) -> None:
     [
         (Path.touch, "it is not a valid DuckDB database file"),
         (_text, "it is not a valid DuckDB database file"),
-        (_sqlite, "it is an SQLite file; expected a DuckDB file"),
+        (_sqlite, "it is a SQLite file; expected a DuckDB file"),
         (_foreign, "was not written by otel-atm"),
     ],
 )

@@ -180,6 +180,21 @@ class TestForget:
         assert ran.exit_code == 2
         assert "redis://host" in ran.stderr
 
+    def test_a_ledger_that_is_not_there_stops_it_before_anything_is_done(
+        self, run: Run, db: Path
+    ) -> None:
+        ran = run("forget", "--user", "ann", "--yes", "--ledger", "sqlite:///typo.ledger")
+        assert ran.exit_code == 1
+        assert re.search(r"typo\.ledger' does not exist; .* Nothing was changed", ran.stderr)
+        assert tokens(db) == [("ann", 22), ("bob", 11)]
+
+    def test_it_says_where_nothing_of_the_user_was_found(self, run: Run, db: Path) -> None:
+        ran = run("forget", "--user", "anne", "--yes")
+        assert ran.exit_code == 0
+        assert ran.stdout == (
+            "nothing of the user 'anne' was found in tokens.duckdb, nor in the ledger\n"
+        )
+
     def test_what_a_program_does_not_let_go_of_fails_it(self, run: Run, db: Path) -> None:
         stranger = db.with_name(db.name + ".spool") / "1-1-stranger.segment"
         holder = subprocess.Popen(
