@@ -29,7 +29,7 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # nobody reads on, e.g. `| head`: click ends quietly
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_said(error)) from error
         except Exception as error:
             duckdb = sys.modules.get("duckdb")
             if duckdb is None or not isinstance(error, duckdb.Error):
@@ -37,18 +37,22 @@ class Commands(click.Group):
             raise click.ClickException(f"DuckDB failed: {error}") from error
 
 
-class DatabasePath(click.Path):
-    """The path of a DuckDB file, which may still have to be made."""
+def _said(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    where = error.filename if error.filename2 is None else error.filename2
+    return f"{os.fsdecode(where)}: {error.strerror}"
 
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False)
+
+class GivenPath(click.Path):
+    """A path that is not empty, as that of a variable that is not set is."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
-        """As click does it; an empty one is a mistake, e.g. of a variable that is not set."""
+        """As click does it, but for the empty one."""
         if value == "":
-            self.fail("'': expected the path of a DuckDB file", param, ctx)
+            self.fail("'': expected a path", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -61,7 +65,7 @@ def db_option(help_text: str = "The DuckDB file.") -> Callable[[C], C]:
         default="tokens.duckdb",
         show_default=True,
         metavar="PATH",
-        type=DatabasePath(),
+        type=GivenPath(dir_okay=False),
         help=help_text,
     )
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from otel_atm.cli_common import as_json_option, db_option, echo_json, ledger_file, ledger_option
+from otel_atm.cli_common import (
+    GivenPath,
+    as_json_option,
+    db_option,
+    echo_json,
+    ledger_file,
+    ledger_option,
+)
 from otel_atm.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -127,7 +134,7 @@ def compact(db: str, as_json: bool) -> None:
     "folder",
     required=True,
     metavar="FOLDER",
-    type=click.Path(file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Where the files go: FOLDER/day=2026-11-22/usage_events.parquet.",
 )
 @click.option("--since", metavar="DAY", help="The first day, e.g. 2026-11-22 (UTC).")

@@ -113,3 +113,9 @@ def test_what_duckdb_finds_damaged_is_one_sentence(run: Run, tmp_path: Path) -> 
     ran = run("report")
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert re.fullmatch(r"Error: .*Could not read enough bytes from file.*\n", ran.stderr)
+
+
+def test_what_the_system_refuses_names_the_path(run: Run, tmp_path: Path) -> None:
+    spool_calls(tmp_path / "tokens.duckdb", 1)
+    ran = run("export", "--parquet", "tokens.duckdb/archive")
+    assert (ran.exit_code, ran.stderr) == (1, "Error: tokens.duckdb/archive: Not a directory\n")

@@ -141,6 +141,7 @@ class TestExport:
         ("arguments", "said"),
         [
             ((), "Missing option '--parquet'"),
+            (("--parquet", ""), "'': expected a path"),
             (("--parquet", "out", "--since", "March"), "since='March': expected a day"),
             (("--parquet", "out", "--relation", "rows"), "'rows' is not one of"),
         ],
