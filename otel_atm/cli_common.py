@@ -8,13 +8,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from otel_atm.errors import AtmError, ConfigurationError
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+#: What DuckDB makes of Ctrl-C: a RuntimeError.
+_INTERRUPTED: Final = "Query interrupted"
 
 
 class Commands(click.Group):
@@ -31,6 +34,8 @@ class Commands(click.Group):
                 raise  # nobody reads on, e.g. `| head`: click ends quietly
             raise click.ClickException(_said(error)) from error
         except Exception as error:
+            if str(error) == _INTERRUPTED:
+                raise KeyboardInterrupt from error
             duckdb = sys.modules.get("duckdb")
             if duckdb is None or not isinstance(error, duckdb.Error):
                 raise
