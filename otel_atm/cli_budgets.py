@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from otel_atm.ledger.operator import Operator, Row
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+#: Of `exempt --for`: until then the ledger's 64 bits of nanoseconds reach.
+_LONGEST_S: Final = 36_500 * 86_400
 #: Lines of a table of `show`, at most.
 _MOST_LINES: Final = 40
 
@@ -212,6 +214,8 @@ def _payers(given: tuple[str, ...]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise click.UsageError(f"--payer {text!r}: expected KEY=VALUE, e.g. user=ann")
+        if key in payers:
+            raise click.UsageError(f"--payer {text!r}: {key}={payers[key]} was given already")
         payers[key] = value
     return payers
 
@@ -235,7 +239,10 @@ def _duration_ns(text: str) -> int:
     found = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if not found or not int(found[1]):
         raise click.UsageError(f"--for {text!r}: expected e.g. 90s, 30m, 2h or 7d")
-    return int(found[1]) * _SECONDS[found[2]] * SECOND_NS
+    seconds = int(found[1]) * _SECONDS[found[2]]
+    if seconds > _LONGEST_S:
+        raise click.UsageError(f"--for {text!r}: expected 36500d at most; without --for, for ever")
+    return seconds * SECOND_NS
 
 
 # What is said ---------------------------------------------------------------------------------

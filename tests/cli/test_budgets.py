@@ -173,6 +173,12 @@ def test_a_program_that_starts_later_is_stopped_too(
         (("reset", str(PER_USER), "--payer", "user=anne"), 1, "did you mean 'user=ann'?"),
         (("reset", "money", "--payer", "user"), 2, "--payer 'user': expected KEY=VALUE"),
         (("exempt", "money", "--for", "soon"), 2, "--for 'soon': expected e.g. 90s"),
+        (("exempt", "money", "--for", "99999d"), 2, "'99999d': expected 36500d at most"),
+        (
+            ("reset", "money", "--payer", "user=ann", "--payer", "user=bob"),
+            2,
+            "'user=bob': user=ann",
+        ),
         (("exempt", "money", "--for", "2h", "--off"), 2, "exclude each other"),
         (
             ("show", "--ledger", "redis://x"),
