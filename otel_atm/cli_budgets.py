@@ -209,7 +209,7 @@ def _open(db: str, ledger: str | None) -> Operator:
 
 
 def _payers(given: tuple[str, ...]) -> dict[str, str]:
-    payers = {}
+    payers: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
