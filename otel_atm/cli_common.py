@@ -50,14 +50,16 @@ def _said(error: OSError) -> str:
 
 
 class GivenPath(click.Path):
-    """A path that is not empty, as that of a variable that is not set is."""
+    """A path that DuckDB can open; not empty, as that of a variable that is not set is."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
-        """As click does it, but for the empty one."""
+        """As click does it, but for these."""
         if value == "":
             self.fail("'': expected a path", param, ctx)
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            self.fail(f"{value!r}: expected a path in UTF-8", param, ctx)
         return super().convert(value, param, ctx)
 
 

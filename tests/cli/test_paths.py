@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import otel_atm as atm
 from tests.cli.conftest import Run
 from tests.cli.test_commands import spool_calls
 
@@ -119,3 +121,13 @@ def test_what_the_system_refuses_names_the_path(run: Run, tmp_path: Path) -> Non
     spool_calls(tmp_path / "tokens.duckdb", 1)
     ran = run("export", "--parquet", "tokens.duckdb/archive")
     assert (ran.exit_code, ran.stderr) == (1, "Error: tokens.duckdb/archive: Not a directory\n")
+
+
+def test_a_path_that_duckdb_cannot_open_is_refused_at_once(run: Run) -> None:
+    ran = run("report", "--db=b\udcffd.duckdb")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "'b\\udcffd.duckdb': expected a path in UTF-8" in ran.stderr
+    with pytest.raises(atm.ConfigurationError, match="is not UTF-8; DuckDB cannot open it"):
+        atm.Store(os.fsdecode(b"b\xffd.duckdb"))
+    with pytest.raises(atm.ConfigurationError, match="expected the path of a DuckDB file"):
+        atm.Store("b\0d.duckdb")
