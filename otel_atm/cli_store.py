@@ -106,6 +106,8 @@ def prune(db: str, events: str | None, rollups: str | None, as_json: bool) -> No
     ):
         if since is not None:
             click.echo(f"{_rows(count)} deleted from {name}: kept since {since:%Y-%m-%d %H:%M} UTC")
+    if pruned.points:
+        click.echo(f"{pruned.points:,} point{'s' * (pruned.points != 1)} of metrics deleted")
 
 
 @click.command()

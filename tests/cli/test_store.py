@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import re
@@ -12,7 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 import otel_atm as atm
 from tests.cli.conftest import Run
@@ -88,6 +92,18 @@ class TestPrune:
     ) -> None:
         monkeypatch.setenv("ATM_KEEP_EVENTS", "1d")
         assert json.loads(run("prune", "--json").stdout)["events"] == 3
+
+    def test_points_of_metrics_are_told_where_there_are_any(self, run: Run, db: Path) -> None:
+        exporter = atm.DuckDBMetricExporter(db)
+        reader = PeriodicExportingMetricReader(exporter, export_interval_millis=math.inf)
+        meters = MeterProvider(metric_readers=[reader])
+        meters.get_meter("t").create_counter("c").add(1)
+        meters.force_flush()
+        meters.shutdown()
+        run("drain")
+        with duckdb.connect(db) as connection:
+            connection.execute("update metric_points set time = '2026-01-01'")
+        assert run("prune", "--rollups", "30d").stdout.endswith("1 point of metrics deleted\n")
 
     def test_without_an_age_it_is_called_wrongly(self, run: Run, db: Path) -> None:
         ran = run("prune")
