@@ -9,7 +9,7 @@ import click
 
 from otel_atm._version import __version__
 from otel_atm.cli_budgets import budgets
-from otel_atm.cli_common import Commands, as_json_option, db_option, echo_json
+from otel_atm.cli_common import Commands, GivenPath, as_json_option, db_option, echo_json
 from otel_atm.cli_doctor import doctor
 from otel_atm.cli_store import compact, drain, export, forget, prune
 from otel_atm.cli_tokenizers import tokenizers
@@ -27,18 +27,25 @@ def main(ctx: click.Context) -> None:
             stream.reconfigure(errors="replace")
 
 
+def _number(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    if value != value:
+        raise click.BadParameter("nan: expected a number")
+    return value
+
+
 @main.command()
 @click.option(
     "--db",
     default="demo.duckdb",
     show_default=True,
     metavar="PATH",
-    type=click.Path(dir_okay=False),
+    type=GivenPath(dir_okay=False),
     help="The DuckDB file; made anew. A file with rows of other programs is left alone.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0, 600),
+    callback=_number,
     default=6.0,
     show_default=True,
     help="How long to take, so that it can be watched.",

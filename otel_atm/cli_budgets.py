@@ -5,14 +5,21 @@ Programs on the same ledger follow within a moment: they need not be started aga
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from otel_atm.cli_common import C, Commands, as_json_option, db_option, echo_json, ledger_option
+from otel_atm.cli_common import (
+    C,
+    Commands,
+    as_json_option,
+    db_option,
+    echo_json,
+    ledger_file,
+    ledger_option,
+)
 from otel_atm.errors import BudgetError, ConfigurationError
 from otel_atm.window import FOREVER_NS, SECOND_NS, instant
 
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
     from otel_atm.ledger.operator import Operator, Row
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+#: Of `exempt --for`: until then the ledger's 64 bits of nanoseconds reach.
+_LONGEST_S: Final = 36_500 * 86_400
 #: Lines of a table of `show`, at most.
 _MOST_LINES: Final = 40
 
@@ -185,17 +194,14 @@ def _open(db: str, ledger: str | None) -> Operator:
     """The operator of a ledger that is there."""
     from otel_atm.ledger.operator import Operator
     from otel_atm.ledger.sqlite import SqliteStore
-    from otel_atm.ledgers import sqlite_file
-    from otel_atm.store.paths import StorePaths
 
-    if ledger is None:
-        path = str(StorePaths.of(db).ledger)
-    elif (named := sqlite_file(ledger)) is not None:
-        path = named
-    else:
-        raise click.UsageError(f"--ledger {ledger!r}: expected sqlite:///FILE")
-    if not os.path.exists(path):  # noqa: PTH110 - `exists` of a path that may be anything
-        raise ConfigurationError(f"{path!r} does not exist; see --ledger")
+    path = ledger_file(db, ledger)
+    if path is None:
+        raise click.UsageError(
+            f"--ledger {ledger!r}: only its own program sees it; expected sqlite:///FILE"
+        )
+    if not path.exists():
+        raise ConfigurationError(f"{str(path)!r} does not exist; see --ledger")
     return Operator(SqliteStore(path))
 
 
@@ -203,11 +209,13 @@ def _open(db: str, ledger: str | None) -> Operator:
 
 
 def _payers(given: tuple[str, ...]) -> dict[str, str]:
-    payers = {}
+    payers: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise click.UsageError(f"--payer {text!r}: expected KEY=VALUE, e.g. user=ann")
+        if key in payers:
+            raise click.UsageError(f"--payer {text!r}: {key}={payers[key]} was given already")
         payers[key] = value
     return payers
 
@@ -231,7 +239,10 @@ def _duration_ns(text: str) -> int:
     found = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if not found or not int(found[1]):
         raise click.UsageError(f"--for {text!r}: expected e.g. 90s, 30m, 2h or 7d")
-    return int(found[1]) * _SECONDS[found[2]] * SECOND_NS
+    seconds = int(found[1]) * _SECONDS[found[2]]
+    if seconds > _LONGEST_S:
+        raise click.UsageError(f"--for {text!r}: expected 36500d at most; without --for, for ever")
+    return seconds * SECOND_NS
 
 
 # What is said ---------------------------------------------------------------------------------

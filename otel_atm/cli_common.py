@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 
-from otel_atm.errors import AtmError
+from otel_atm.errors import AtmError, ConfigurationError
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+#: What DuckDB makes of Ctrl-C: a RuntimeError.
+_INTERRUPTED: Final = "Query interrupted"
 
 
 class Commands(click.Group):
@@ -26,7 +32,35 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # nobody reads on, e.g. `| head`: click ends quietly
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_said(error)) from error
+        except Exception as error:
+            if str(error) == _INTERRUPTED:
+                raise KeyboardInterrupt from error
+            duckdb = sys.modules.get("duckdb")
+            if duckdb is None or not isinstance(error, duckdb.Error):
+                raise
+            raise click.ClickException(f"DuckDB failed: {error}") from error
+
+
+def _said(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    where = error.filename if error.filename2 is None else error.filename2
+    return f"{os.fsdecode(where)}: {error.strerror}"
+
+
+class GivenPath(click.Path):
+    """A path that DuckDB can open; not empty, as that of a variable that is not set is."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """As click does it, but for these."""
+        if value == "":
+            self.fail("'': expected a path", param, ctx)
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            self.fail(f"{value!r}: expected a path in UTF-8", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def db_option(help_text: str = "The DuckDB file.") -> Callable[[C], C]:
@@ -38,7 +72,7 @@ def db_option(help_text: str = "The DuckDB file.") -> Callable[[C], C]:
         default="tokens.duckdb",
         show_default=True,
         metavar="PATH",
-        type=click.Path(dir_okay=False),
+        type=GivenPath(dir_okay=False),
         help=help_text,
     )
 
@@ -53,6 +87,26 @@ def ledger_option(help_text: str) -> Callable[[C], C]:
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="For programs: JSON, stable keys."
 )
+
+
+def ledger_file(db: str, ledger: str | None) -> Path | None:
+    """The file of a ledger: the one that is named, else the one beside the DuckDB file.
+
+    None of a ledger in memory.
+    """
+    from otel_atm.ledgers import check_ledger, sqlite_file
+    from otel_atm.store.paths import StorePaths
+
+    if ledger is None or ledger == "auto":
+        return StorePaths.of(db).ledger
+    try:
+        check_ledger(ledger)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from error
+    path = sqlite_file(ledger)
+    if path is not None and Path(path).is_dir():
+        raise click.UsageError(f"--ledger {ledger!r} is a folder; expected a file")
+    return None if path is None else Path(os.path.realpath(path))
 
 
 def echo_json(value: dict[str, Any]) -> None:

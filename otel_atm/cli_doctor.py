@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from otel_atm.cli_common import as_json_option, db_option, echo_json, ledger_option
+from otel_atm.cli_common import as_json_option, db_option, echo_json, ledger_file, ledger_option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from otel_atm.coverage.diagnosis import Diagnosis, Finding
 
 #: `--allow` → the states with which it ends with 0.
@@ -81,7 +79,7 @@ def _diagnosis(guards: bool, ignored: frozenset[str], db: str, ledger: str | Non
     unknown = ignored - scene.versions.keys()
     if unknown:
         raise click.UsageError(f"--ignore {min(unknown)!r}: nothing of this name was found")
-    found = [*judge(scene), *files(paths, _ledger(paths.ledger, ledger), time())]
+    found = [*judge(scene), *files(paths, ledger_file(db, ledger), time())]
     return Diagnosis(guards, tuple(_passed_over(each, ignored) for each in found))
 
 
@@ -89,18 +87,3 @@ def _passed_over(finding: Finding, ignored: frozenset[str]) -> Finding:
     if finding.name not in ignored:
         return finding
     return replace(finding, counts=False, why=f"{finding.why} (ignored)")
-
-
-def _ledger(beside: Path, ledger: str | None) -> Path | None:
-    from otel_atm.errors import ConfigurationError
-    from otel_atm.ledgers import check_ledger, sqlite_file
-    from otel_atm.store.paths import StorePaths
-
-    if ledger is None or ledger == "auto":
-        return beside
-    try:
-        check_ledger(ledger)
-    except ConfigurationError as error:
-        raise click.UsageError(str(error)) from error
-    path = sqlite_file(ledger)
-    return None if path is None else StorePaths.of(path).database

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from otel_atm.cli_common import as_json_option, db_option, echo_json, ledger_option
+from otel_atm.cli_common import (
+    GivenPath,
+    as_json_option,
+    db_option,
+    echo_json,
+    ledger_file,
+    ledger_option,
+)
 from otel_atm.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from otel_atm.store.forget import Forgotten
 
 
@@ -68,7 +73,7 @@ def _left(waiting: int, aside: int) -> str:
     envvar="ATM_KEEP_ROLLUPS",
     show_envvar=True,
     metavar="AGE",
-    help="The same for usage_1m and usage_1h.",
+    help="The same for usage_1m, usage_1h and points of metrics.",
 )
 @as_json_option
 def prune(db: str, events: str | None, rollups: str | None, as_json: bool) -> None:
@@ -101,6 +106,8 @@ def prune(db: str, events: str | None, rollups: str | None, as_json: bool) -> No
     ):
         if since is not None:
             click.echo(f"{_rows(count)} deleted from {name}: kept since {since:%Y-%m-%d %H:%M} UTC")
+    if pruned.points:
+        click.echo(f"{pruned.points:,} point{'s' * (pruned.points != 1)} of metrics deleted")
 
 
 @click.command()
@@ -129,7 +136,7 @@ def compact(db: str, as_json: bool) -> None:
     "folder",
     required=True,
     metavar="FOLDER",
-    type=click.Path(file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Where the files go: FOLDER/day=2026-11-22/usage_events.parquet.",
 )
 @click.option("--since", metavar="DAY", help="The first day, e.g. 2026-11-22 (UTC).")
@@ -187,13 +194,17 @@ def forget(db: str, ledger: str | None, user: str, yes: bool, as_json: bool) -> 
     """
     from otel_atm import housekeeping
 
-    path = _ledger_file(ledger)
+    path = None if ledger is None else ledger_file(db, ledger)
+    if path is not None and ledger != "auto" and not path.exists():
+        raise StoreError(f"{str(path)!r} does not exist; see --ledger. Nothing was changed")
     if not yes:
         _confirm(f"Forget the user {user!r} in {db} for good?")
     with _usage_errors(), _progress("compacting") as progress:
         done = housekeeping.forget(db, user, ledger=path, progress=progress)
     if as_json:
         echo_json({"database": _database(db), **_as_json(done)})
+    elif not (done.events or done.rollups or done.accounts or done.segments or done.waiting):
+        click.echo(f"nothing of the user {user!r} was found in {db}, nor in the ledger")
     else:
         click.echo(
             f"forgotten: {_rows(done.events)} of usage_events and {done.rollups:,} of roll-ups are "
@@ -222,19 +233,6 @@ def _unfinished(done: Forgotten) -> str:
     """What may still name the person, and what to do."""
     files = ", ".join(str(path) for path in done.waiting)
     return f"{files}: written by a program that does not let go of it; end it, and do this again"
-
-
-def _ledger_file(ledger: str | None) -> Path | None:
-    from pathlib import Path
-
-    from otel_atm.ledgers import check_ledger, sqlite_file
-
-    if ledger is None:
-        return None
-    with _usage_errors():
-        check_ledger(ledger)
-    path = sqlite_file(ledger)
-    return None if path is None else Path(path)
 
 
 def _confirm(question: str) -> None:

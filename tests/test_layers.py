@@ -28,7 +28,7 @@ LAYERS = (
     (
         "config coverage environment exporters facade faces handle housekeeping instrumentor "
         "ledgers variables cli cli_budgets cli_common cli_doctor cli_store cli_tokenizers report "
-        "demo __init__"
+        "demo __init__ __main__"
     ),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}

@@ -74,7 +74,7 @@ def compact(
     with locked(paths.lock, timeout_s=timeout_s):
         for leftover in _leftovers(paths.database):
             leftover.unlink()
-        with opened(paths.database):
+        with opened(paths.database, adopt=False):
             pass  # it is ours, no newer than we, and what its log holds is in the file afterwards
         return _compact(paths.database, progress or (lambda _: None))
 

@@ -95,14 +95,14 @@ def forget(
         raise StoreError(f"{str(paths.database)!r} does not exist: there is nobody to forget")
     person = user.encode("utf-8", "backslashreplace").decode()[:TEXT_LENGTH]  # as in the spool
     left = _take_in(paths, patience_s)
-    events, rollups, sessions = _forget_rows(paths, person)
+    # The ledger first: only the rows say which sessions are the person's, also after a kill.
+    payer = {"user": {user, person}, "session": _sessions(paths, person)}
+    now_ns = int(datetime.now(UTC).timestamp() * 1e9)
+    accounts, naming = forget_payer(ledger or paths.ledger, payer, now_ns)
+    events, rollups = _forget_rows(paths, person)
     with locked(paths.lock):
         lines = sum(_clean(path, person) for path in paths.spool.glob(f"*{BAD_SUFFIX}"))
         delete_dead(paths.database)
-    now_ns = int(datetime.now(UTC).timestamp() * 1e9)
-    accounts, naming = forget_payer(
-        ledger or paths.ledger, {"user": {user, person}, "session": sessions}, now_ns
-    )
     compact(paths, progress=progress)
     return Forgotten(events, rollups, lines, accounts, left, naming)
 
@@ -120,17 +120,23 @@ def _take_in(paths: StorePaths, patience_s: float) -> tuple[Path, ...]:
         time.sleep(_LOOK_S)
 
 
-def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int, set[str]]:
-    """Rows of events and of roll-ups that were changed, and sessions of nobody else."""
-    with locked(paths.lock), opened(paths.database) as connection:
-        connection.begin()
-        connection.execute("set variable person = ?", [person])
-        connection.execute("set variable naming = ?::varchar[]", [_naming(connection, person)])
-        sessions = connection.execute(
+def _sessions(paths: StorePaths, person: str) -> set[str]:
+    """Those of the person and of nobody else."""
+    with locked(paths.lock), opened(paths.database, adopt=False) as connection:
+        found = connection.execute(
             "select session_id from usage_events where session_id is not null "
             "group by all having bool_and(user_id is not distinct from ?)",
             [person],
         ).fetchall()
+    return {session for (session,) in found}
+
+
+def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int]:
+    """Rows of events and of roll-ups that were changed."""
+    with locked(paths.lock), opened(paths.database, adopt=False) as connection:
+        connection.begin()
+        connection.execute("set variable person = ?", [person])
+        connection.execute("set variable naming = ?::varchar[]", [_naming(connection, person)])
         changed = [
             int(connection.execute(statement).fetchall()[0][0])
             for statement in statements("forget.sql")
@@ -138,7 +144,7 @@ def _forget_rows(paths: StorePaths, person: str) -> tuple[int, int, set[str]]:
         rollups = _forget_rollups(connection, person)
         _forget_points(connection, person)
         connection.commit()
-    return changed[0], rollups, {session for (session,) in sessions}
+    return changed[0], rollups
 
 
 def _forget_rollups(connection: DuckDBPyConnection, person: str) -> int:

@@ -28,6 +28,7 @@ _WRITING: Final = {**OFFLINE, "threads": 1}
 _SCHEMA: Final = ("schema.sql", "points_schema.sql", "macros.sql")
 _TABLE: Final = re.compile(r"create table if not exists (\w+)")
 _HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
+_SQLITE: Final = '"sqlite'  # the extension that DuckDB would read it with
 _OURSELVES: Final = ("different configuration than existing", "Unique file handle conflict")
 
 
@@ -53,20 +54,25 @@ def duckdb_module() -> ModuleType:
 
 
 @contextmanager
-def opened(database: Path) -> Iterator[DuckDBPyConnection]:
+def opened(database: Path, *, adopt: bool = True) -> Iterator[DuckDBPyConnection]:
     """The file, made or brought to this version if need be. Under our lock only.
+
+    Args:
+        database: the file.
+        adopt: whether one that is there, and has no tables of ours, gets them.
 
     Raises:
         StoreError: it cannot be opened, is not ours, or is of a newer version.
     """
     duckdb = duckdb_module()
+    adopt = adopt or not database.exists()
     try:
         connection = duckdb.connect(database, config=dict(_WRITING))
     except duckdb.Error as error:
         raise StoreError(explained(database, error)) from error
     try:
         quieten(connection)
-        _ensure_schema(connection, database)
+        _ensure_schema(connection, database, adopt=adopt)
         yield connection
     finally:
         connection.close()
@@ -97,7 +103,7 @@ def attached(
         connection.execute(f"attach {literal(database)} as {name}{how}")
         yield connection
     except duckdb.Error as error:
-        raise StoreError(f"{database} cannot be {verb}: {error}") from error
+        raise StoreError(explained(database, error, verb)) from error
     finally:
         connection.close()
 
@@ -121,7 +127,14 @@ def explained(database: Path, error: Exception, verb: str = "opened") -> str:
             f"{failed}: this very process has it open by duckdb.connect(); close it, or use "
             "otel_atm.connect(). What was spooled is kept"
         )
+    if _SQLITE in text:
+        return f"{failed}: it is a SQLite file; expected a DuckDB file"
     return f"{failed}: {text}"
+
+
+def not_ours(database: Path) -> StoreError:
+    """Of a DuckDB file without our tables."""
+    return StoreError(f"{database} was not written by otel-atm: it has no usage_events")
 
 
 def version_of(connection: DuckDBPyConnection, database: Path, catalog: str) -> int | None:
@@ -140,7 +153,8 @@ def version_of(connection: DuckDBPyConnection, database: Path, catalog: str) -> 
                 f"{database} has a table usage_events that is not otel-atm's: give it another file"
             )
         return None
-    row = connection.execute(f'select max(version) from "{catalog}".atm_schema').fetchone()
+    named = catalog.replace('"', '""')
+    row = connection.execute(f'select max(version) from "{named}".main.atm_schema').fetchone()
     version: int | None = row[0] if row else None
     if version is not None and version > SCHEMA_VERSION:
         raise NewerFileError(
@@ -162,11 +176,13 @@ def own_tables() -> list[str]:
     return ["usage_1m_changes", *_TABLE.findall("\n".join(made))]
 
 
-def _ensure_schema(connection: DuckDBPyConnection, database: Path) -> None:
+def _ensure_schema(connection: DuckDBPyConnection, database: Path, *, adopt: bool) -> None:
     row = connection.execute("select current_database()").fetchone()
     version = version_of(connection, database, row[0] if row else "")
     if version == SCHEMA_VERSION:
         return
+    if version is None and not adopt:
+        raise not_ours(database)
     connection.begin()
     if version == 1:
         connection.execute("drop view usage_1m")

@@ -20,7 +20,7 @@ from otel_atm.errors import ConfigurationError, StoreError
 from otel_atm.store.drain import drain
 from otel_atm.store.files import literal, sync
 from otel_atm.store.lock import locked
-from otel_atm.store.opening import attached
+from otel_atm.store.opening import attached, not_ours, version_of
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.progress import Progress
 from otel_atm.store.relations import kept_since
@@ -153,6 +153,8 @@ def _take_in(paths: StorePaths) -> None:
     drain(paths, timeout_s=_PATIENCE_S)
     if not paths.database.exists():
         raise StoreError(f"{str(paths.database)!r} does not exist: there is nothing to export")
+    with _reading(paths):
+        pass  # it is ours, and can be read: else no folder is made
 
 
 def _days(
@@ -221,6 +223,8 @@ def _reading(paths: StorePaths) -> Iterator[DuckDBPyConnection]:
         locked(paths.lock, shared=True, timeout_s=_PATIENCE_S),
         attached(paths.database, "store", "exported", read_only=True) as connection,
     ):
+        if version_of(connection, paths.database, "store") is None:
+            raise not_ours(paths.database)
         connection.execute("use store")
         yield connection
 

@@ -33,11 +33,25 @@ class StorePaths:
         """The paths of the store whose DuckDB file is `database`.
 
         Raises:
-            ConfigurationError: for an empty path and for a folder.
+            ConfigurationError: for an empty path, for a folder, and for one that is not UTF-8,
+                which DuckDB cannot open.
         """
-        if not str(database):
-            raise ConfigurationError("store='': expected the path of a DuckDB file, or None")
+        given = str(database)
+        if not given or "\0" in given:
+            raise ConfigurationError(
+                f"store={given!r}: expected the path of a DuckDB file, or None"
+            )
         path = Path(os.path.realpath(database))  # one file has one lock, whatever it is called
+        if not _is_utf8(path):
+            raise ConfigurationError(f"store={str(path)!r} is not UTF-8; DuckDB cannot open it")
         if path.is_dir():
-            raise ConfigurationError(f"store={str(database)!r} is a folder; expected a DuckDB file")
+            raise ConfigurationError(f"store={given!r} is a folder; expected a DuckDB file")
         return cls(path, path.with_name(path.name + ".lock"), path.with_name(path.name + ".spool"))
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

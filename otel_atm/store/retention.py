@@ -59,6 +59,7 @@ def prune(
     now: datetime | None = None,
     patience_s: float | None = None,
     progress: Progress | None = None,
+    adopt: bool = False,
 ) -> Pruned:
     """Delete events and roll-ups that are too old, a day in a transaction, the oldest first.
 
@@ -69,6 +70,7 @@ def prune(
         now: naive, in UTC; None: by the clock.
         patience_s: for how long at most; None: until it is done.
         progress: told after each day.
+        adopt: whether a file without our tables gets them; else it is an error.
 
     Raises:
         ConfigurationError: an age that cannot be used.
@@ -81,7 +83,7 @@ def prune(
     since = {kind: horizon(now, age) for kind, age in kept.items() if age is not None}
     deadline = None if patience_s is None else time.monotonic() + patience_s
     rows = dict.fromkeys(_KINDS, 0)
-    with locked(paths.lock), opened(paths.database) as connection:
+    with locked(paths.lock), opened(paths.database, adopt=adopt) as connection:
         done = all(
             _prune_kind(connection, kind, until, deadline, rows, progress)
             for kind, until in since.items()
@@ -204,6 +206,6 @@ class Retention:
         self._due_at = self._mono() + _INTERVAL_S
         if not paths.database.exists():
             return
-        pruned = prune(paths, self._events, self._rollups, patience_s=_PATIENCE_S)
+        pruned = prune(paths, self._events, self._rollups, patience_s=_PATIENCE_S, adopt=True)
         if not pruned.done:
             self._due_at = self._mono()  # after the next drain

@@ -173,8 +173,20 @@ def test_a_program_that_starts_later_is_stopped_too(
         (("reset", str(PER_USER), "--payer", "user=anne"), 1, "did you mean 'user=ann'?"),
         (("reset", "money", "--payer", "user"), 2, "--payer 'user': expected KEY=VALUE"),
         (("exempt", "money", "--for", "soon"), 2, "--for 'soon': expected e.g. 90s"),
+        (("exempt", "money", "--for", "99999d"), 2, "'99999d': expected 36500d at most"),
+        (
+            ("reset", "money", "--payer", "user=ann", "--payer", "user=bob"),
+            2,
+            "'user=bob': user=ann",
+        ),
         (("exempt", "money", "--for", "2h", "--off"), 2, "exclude each other"),
-        (("show", "--ledger", "redis://x"), 2, "'redis://x': expected sqlite:///FILE"),
+        (
+            ("show", "--ledger", "redis://x"),
+            2,
+            "'redis://x' comes in a later version",
+        ),
+        (("show", "--ledger", "memory"), 2, "only its own program sees it; expected sqlite:///"),
+        (("show", "--ledger", "sqlite:///."), 2, "'sqlite:///.' is a folder; expected a file"),
         (("show", "--db", "other.duckdb"), 1, "other.duckdb.ledger' does not exist"),
     ],
 )
@@ -192,6 +204,15 @@ def test_a_ledger_is_found_by_its_url(run: Callable[..., Result], program: Progr
     program.spend("ann", 1)
     program.ledger.balances(time.time_ns())
     assert "user=ann" in run("show", "--ledger", "sqlite:///tokens.duckdb.ledger").stdout
+
+
+def test_auto_is_the_ledger_beside_the_file(
+    run: Callable[..., Result], program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.spend("ann", 1)
+    program.ledger.balances(time.time_ns())
+    monkeypatch.setenv("ATM_LEDGER", "auto")  # as programs are told
+    assert "user=ann" in run("show").stdout
 
 
 def test_check_reads_a_file(run: Callable[..., Result], tmp_path: Path) -> None:

@@ -32,6 +32,23 @@ POINT = (
 )
 
 
+INTERRUPTED = """
+import os, signal, threading
+import click, duckdb
+from otel_atm.cli_common import Commands
+
+@click.group(cls=Commands)
+def main(): ...
+
+@main.command()
+def long():
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    duckdb.sql("select sum(a.range * b.range) from range(10000000) a, range(10000000) b").fetchall()
+
+main(["long"])
+"""
+
+
 def spool_calls(path: Path, calls: int) -> None:
     """Leave the rows of some calls beside a file, as a process that is killed does."""
     python("-c", DIES, str(path), str(calls))
@@ -65,6 +82,17 @@ def test_help_is_there_for_all_and_each(run: Run) -> None:
 
 def test_the_version_is_the_packages(run: Run) -> None:
     assert run("--version").stdout == f"otel-atm {otel_atm.__version__}\n"
+
+
+def test_it_runs_as_a_module_too() -> None:
+    python("-m", "otel_atm", "--version")
+
+
+def test_ctrl_c_in_the_midst_of_a_query_ends_without_a_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "\nAborted!\n")
 
 
 def test_help_imports_neither_the_sdk_nor_duckdb() -> None:

@@ -240,3 +240,9 @@ def test_a_file_that_disagrees_with_the_provider_is_said_and_fails(
     assert result.exit_code == 1
     assert "NOT EQUAL" in result.stdout
     assert result.stderr.startswith("Error: the file disagrees with the provider")
+
+
+def test_seconds_are_a_number(run: Run) -> None:
+    ran = run("demo", "--seconds", "nan")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "nan: expected a number" in ran.stderr

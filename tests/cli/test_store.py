@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import re
@@ -12,7 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 import otel_atm as atm
 from tests.cli.conftest import Run
@@ -89,6 +93,18 @@ class TestPrune:
         monkeypatch.setenv("ATM_KEEP_EVENTS", "1d")
         assert json.loads(run("prune", "--json").stdout)["events"] == 3
 
+    def test_points_of_metrics_are_told_where_there_are_any(self, run: Run, db: Path) -> None:
+        exporter = atm.DuckDBMetricExporter(db)
+        reader = PeriodicExportingMetricReader(exporter, export_interval_millis=math.inf)
+        meters = MeterProvider(metric_readers=[reader])
+        meters.get_meter("t").create_counter("c").add(1)
+        meters.force_flush()
+        meters.shutdown()
+        run("drain")
+        with duckdb.connect(db) as connection:
+            connection.execute("update metric_points set time = '2026-01-01'")
+        assert run("prune", "--rollups", "30d").stdout.endswith("1 point of metrics deleted\n")
+
     def test_without_an_age_it_is_called_wrongly(self, run: Run, db: Path) -> None:
         ran = run("prune")
         assert ran.exit_code == 2
@@ -141,6 +157,7 @@ class TestExport:
         ("arguments", "said"),
         [
             ((), "Missing option '--parquet'"),
+            (("--parquet", ""), "'': expected a path"),
             (("--parquet", "out", "--since", "March"), "since='March': expected a day"),
             (("--parquet", "out", "--relation", "rows"), "'rows' is not one of"),
         ],
@@ -179,6 +196,21 @@ class TestForget:
         ran = run("forget", "--user", "ann", "--yes", "--ledger", "redis://host")
         assert ran.exit_code == 2
         assert "redis://host" in ran.stderr
+
+    def test_a_ledger_that_is_not_there_stops_it_before_anything_is_done(
+        self, run: Run, db: Path
+    ) -> None:
+        ran = run("forget", "--user", "ann", "--yes", "--ledger", "sqlite:///typo.ledger")
+        assert ran.exit_code == 1
+        assert re.search(r"typo\.ledger' does not exist; .* Nothing was changed", ran.stderr)
+        assert tokens(db) == [("ann", 22), ("bob", 11)]
+
+    def test_it_says_where_nothing_of_the_user_was_found(self, run: Run, db: Path) -> None:
+        ran = run("forget", "--user", "anne", "--yes")
+        assert ran.exit_code == 0
+        assert ran.stdout == (
+            "nothing of the user 'anne' was found in tokens.duckdb, nor in the ledger\n"
+        )
 
     def test_what_a_program_does_not_let_go_of_fails_it(self, run: Run, db: Path) -> None:
         stranger = db.with_name(db.name + ".spool") / "1-1-stranger.segment"

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_atm as atm
 from otel_atm.ledger import forget as forgetting_payers
+from otel_atm.ledger.lease_store import LedgerError
 from otel_atm.store import forget as forgetting
 from otel_atm.store.forget import forget
 from otel_atm.store.lock import let_go, open_locked
@@ -316,6 +317,18 @@ class TestLedger:
         done = forget(StorePaths.of(path), ANN)
         assert (done.accounts, done.complete) == (2, True)
         assert self.payers(path) == {'["bob"]', '["s2"]', '["s3"]', '["ml"]'}
+        assert traces(path, ANN, SESSION) == []
+
+    def test_sessions_are_known_also_after_a_ledger_that_failed(
+        self, programs: Callable[..., Program], path: Path, tmp_path: Path
+    ) -> None:
+        program = programs()
+        program.call(ANN, SESSION)
+        program.end()
+        (tmp_path / "text.ledger").write_text("no ledger")
+        with pytest.raises(LedgerError):
+            forget(StorePaths.of(path), ANN, ledger=tmp_path / "text.ledger")
+        assert forget(StorePaths.of(path), ANN).accounts == 2
         assert traces(path, ANN, SESSION) == []
 
     def test_what_a_killed_program_has_left_is_settled_and_forgotten(
