@@ -40,6 +40,8 @@ def drain(db: str, retry: bool, as_json: bool) -> None:
     waits = draining.has_segments(paths) or draining.aside(paths)
     if not waits and not paths.database.exists():
         raise StoreError(f"{db!r} does not exist, and nothing waits to be taken into it")
+    if not waits:
+        draining.check(paths)
     if sys.stderr.isatty():
         megabytes = _megabytes(draining.spooled_bytes(paths))
         click.echo(f"taking in up to {megabytes} …", err=True)

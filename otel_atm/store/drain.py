@@ -99,6 +99,17 @@ def create(paths: StorePaths) -> None:
         pass
 
 
+def check(paths: StorePaths) -> None:
+    """Open the DuckDB file of a store and close it again.
+
+    Raises:
+        StoreError: it cannot be used, or is not one of a store.
+        OSError: the folder cannot be used.
+    """
+    with locked(paths.lock), opened(paths.database, adopt=False):
+        pass
+
+
 def has_segments(paths: StorePaths) -> bool:
     """Whether any segment waits, sealed or not, or any points of metrics."""
     return any(True for _ in _segments(paths.spool)) or has_points(paths.spool)

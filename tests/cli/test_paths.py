@@ -48,6 +48,7 @@ def test_every_command_works_on_a_file_of_any_name(run: Run, tmp_path: Path, nam
 
 COMMANDS = [
     ("report",),
+    ("drain",),
     ("compact",),
     ("prune", "--events", "1d"),
     ("export", "--parquet", "archive"),
