@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 import duckdb
@@ -10,6 +9,8 @@ import pytest
 
 import otel_atm
 from otel_atm import Reader
+from otel_atm.store.drain import create
+from otel_atm.store.paths import StorePaths
 
 # ts, team, user, model, decision, status, budget, calls, input, output, cache_read, cache_write,
 # reasoning, estimated, cost_usd, duration_us, ttft_us
@@ -53,10 +54,10 @@ from usage_events group by all;
 
 
 def make_file(path: Path, *more: str) -> Path:
-    """A store with our schema, filled by further statements."""
-    schema = resources.files("otel_atm.store").joinpath("schema.sql").read_text("utf-8")
+    """A store, filled by further statements."""
+    create(StorePaths.of(path))
     with duckdb.connect(path) as connection:
-        for statement in (schema, *more):
+        for statement in more:
             connection.execute(statement)
     return path
 

@@ -47,7 +47,7 @@ with
             ]) as written,
             count_of(a, [
                 'gen_ai.usage.reasoning.output_tokens', 'gen_ai.usage.reasoning_tokens',
-                'llm.token_count.completion_details.reasoning'
+                'gen_ai.usage.details.reasoning_tokens', 'llm.token_count.completion_details.reasoning'
             ]) as thought
         from otel_traces
         where call_id != '' or did in ('chat', 'text_completion', 'generate_content', 'embeddings')
