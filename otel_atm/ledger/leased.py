@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from otel_atm.budget import Budget
 from otel_atm.ledger.account import Account, period_of
@@ -24,7 +24,7 @@ from otel_atm.ledger.ledger import (
     Shortage,
     Summary,
 )
-from otel_atm.ledger.memory import MemoryClaim, MemoryLedger, counts_alike
+from otel_atm.ledger.memory import MemoryClaim, MemoryLedger, changes, counts_alike
 from otel_atm.ledger.refill import Line, Refill
 from otel_atm.ledger.ticker import Ticker
 from otel_atm.ledger.upkeep import Upkeep
@@ -103,7 +103,7 @@ class LeasedLedger(MemoryLedger):
             for account, _, amount in held:
                 spent = account.spent + amount
                 if spent > account.credit:
-                    self._take_back(held, account)
+                    self._undo([(one, more) for one, _, more in held], account)
                     break
                 account.spent = spent
                 cells[account.cell] = spent
@@ -126,7 +126,7 @@ class LeasedLedger(MemoryLedger):
             for (before, _, old), (account, _, new) in zip(hold, held, strict=True):
                 spent = account.spent + new - old
                 if spent > account.credit or account is not before:
-                    self._change_back(hold, held, account)
+                    self._undo(changes(hold, held), account)
                     return None
                 account.spent = spent
                 cells[account.cell] = spent
@@ -151,7 +151,7 @@ class LeasedLedger(MemoryLedger):
         with self._lock:
             for account, _, change, _ in changes:
                 if change < 0:
-                    self._desk.set_spent(account, account.spent + change)
+                    self._add_spent(account, change)
         return [(account, unit, after) for account, unit, _, after in changes]
 
     def settle(self, hold: Hold, used: Amounts) -> Sequence[Crossing]:
@@ -182,7 +182,7 @@ class LeasedLedger(MemoryLedger):
         with self._lock:
             for account, unit, _ in hold:
                 more = used[unit] - before[unit]
-                self._desk.set_spent(account, account.spent + more)
+                self._add_spent(account, more)
                 account.settled += more
                 seen.append((account, more, 0))
         self._look_at(seen)
@@ -203,17 +203,8 @@ class LeasedLedger(MemoryLedger):
             self._desk.turned = False
             self._turn += 1
 
-    def _change_back(self, hold: Hold, held: Hold, stop: Account) -> None:
-        for (_, _, old), (account, _, new) in zip(hold, held, strict=True):
-            if account is stop:
-                return
-            self._desk.set_spent(account, account.spent + old - new)
-
-    def _take_back(self, held: Hold, stop: Account) -> None:
-        for account, _, amount in held:
-            if account is stop:
-                return
-            self._desk.set_spent(account, account.spent - amount)
+    def _add_spent(self, account: Any, more: int) -> None:
+        self._desk.set_spent(account, account.spent + more)
 
     def _look_at(self, seen: list[tuple[Account, int, int]]) -> list[Crossing]:
         """After settling: what there is to tell."""

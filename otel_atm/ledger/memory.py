@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from otel_atm.budget import Budget
 from otel_atm.ledger.account import Account
@@ -92,7 +92,7 @@ class MemoryLedger:
             for account, _, amount in held:
                 spent = account.spent + amount
                 if spent > account.credit:
-                    _take_back(held, account)
+                    self._undo([(one, more) for one, _, more in held], account)
                     return _admit_tightly(claim, now_ns)
                 account.spent = spent
         finally:
@@ -111,7 +111,7 @@ class MemoryLedger:
             for (before, _, old), (account, _, new) in zip(hold, held, strict=True):
                 spent = account.spent + new - old
                 if spent > account.credit or account is not before:
-                    _change_back(hold, held, account)
+                    self._undo(changes(hold, held), account)
                     return None
                 account.spent = spent
         finally:
@@ -244,6 +244,16 @@ class MemoryLedger:
             book.turn(now_ns)
             self._turn += 1
 
+    def _undo(self, added: Iterable[tuple[Account, int]], stop: Account) -> None:
+        """Take back what was added to these accounts, but for the one that had no room and on."""
+        for account, more in added:
+            if account is stop:
+                return
+            self._add_spent(account, -more)
+
+    def _add_spent(self, account: Account, more: int) -> None:
+        account.spent += more
+
     def _renew(self, claim: MemoryClaim, now_ns: int) -> None:
         for book in claim.books:
             self._turn_book(book, now_ns)
@@ -310,15 +320,6 @@ def _hold_more(account: Account, amount: int) -> None:
     account.carry(-amount)
 
 
-def _change_back(hold: Hold, held: Hold, stop: Account) -> None:
-    for (_, _, old), (account, _, new) in zip(hold, held, strict=True):
-        if account is stop:
-            return
-        account.spent += old - new
-
-
-def _take_back(held: Sequence[tuple[Any, int, int]], stop: Account) -> None:
-    for account, _, amount in held:
-        if account is stop:
-            return
-        account.spent -= amount
+def changes(hold: Hold, held: Hold) -> list[tuple[Account, int]]:
+    """How much more is held of each account by the other of two holds on the same ones."""
+    return [(account, new - old) for (_, _, old), (account, _, new) in zip(hold, held, strict=True)]
