@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from otel_atm.store.aside import ingest_or_set_aside, put_back, set_aside
 from otel_atm.store.files import size_of
@@ -26,9 +26,6 @@ from otel_atm.store.paths import StorePaths
 from otel_atm.store.points import SUFFIX as POINTS_SUFFIX
 from otel_atm.store.points import has_points, take_points
 from otel_atm.store.spool import SUFFIX
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 #: The most of one transaction: bytes of segments, which bound its memory to some eight times that,
 #: and segments, of which each is an open file.
@@ -78,14 +75,11 @@ def _drain_some(paths: StorePaths) -> tuple[int, bool]:
         if not segments:
             return 0, more
         with opened(paths.database) as connection:
-            rows = ingest_or_set_aside(connection, segments, ingest, _ingest_rest)
+            rest = partial(ingest, damaged=True)
+            rows = ingest_or_set_aside(connection, segments, ingest, rest)
         for segment in segments:
             segment.unlink(missing_ok=True)
     return rows, more
-
-
-def _ingest_rest(connection: DuckDBPyConnection, segments: Sequence[Path]) -> int:
-    return ingest(connection, segments, damaged=True)
 
 
 def create(paths: StorePaths) -> None:

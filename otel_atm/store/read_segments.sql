@@ -47,19 +47,25 @@ set variable rollups_since = (
     select coalesce(max(since), '-infinity') from atm_horizon where relation = 'rollups'
 );
 
--- A line that was cut off has no end. Rows that were written before there were prices end one
--- element sooner, and have µs.
-create or replace temp view whole as
+-- Lines that are no heads, and whether they are as they were written. Rows that were written before
+-- there were prices end one element sooner, and have µs.
+create or replace temp view written as
 select
     lines.rowid as line, file_index, head, text as event_id, make_timestamp(ts_ns // 1000) as ts,
     trace_high, trace_low, span, if(last is null, 1000, 1) * duration_ns as duration_ns, ttft_us,
     try_cast(substr(first_tokens, 2) as bigint) as input_tokens,  -- behind its bracket
     output_tokens, cache_read_tokens, cache_write_tokens,
     try_cast(rtrim(last_tokens, ']') as bigint) as reasoning_tokens,
-    if(last is null, null, cost)::hugeint as cost
+    if(last is null, null, cost) as own_cost,
+    coalesce(last, cost) is not distinct from '0]'
+        and input_tokens is not null and reasoning_tokens is not null as sound
 from lines
-where (last = '0]' or (last is null and cost = '0]')) and ts >= getvariable('events_since')
-    and input_tokens is not null and reasoning_tokens is not null;
+where ts_ns is not null;
+
+create or replace temp view whole as
+select * exclude (own_cost, sound), own_cost::hugeint as cost
+from written
+where sound and ts >= getvariable('events_since');
 
 -- Rows and heads, with what they cost in US dollars.
 create or replace temp view incoming as
