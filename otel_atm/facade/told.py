@@ -31,17 +31,15 @@ class Told:
     """
 
     __slots__ = (
-        *(
-            "certain",
-            "estimated",
-            "known",
-            "model",
-            "model_asked",
-            "provider",
-            "tokens",
-            "who",
-            "whole",
-        ),
+        "certain",
+        "estimated",
+        "known",
+        "model",
+        "model_asked",
+        "provider",
+        "tokens",
+        "who",
+        "whole",
     )
 
     def __init__(

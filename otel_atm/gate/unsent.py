@@ -28,10 +28,6 @@ class Unsent:
     def __init__(self) -> None:
         self._by_payer: dict[Scope, deque[Call]] = {}
 
-    def __bool__(self) -> bool:
-        """Whether there may be any."""
-        return bool(self._by_payer)
-
     def add(self, call: Call) -> None:
         """A span tells of this one."""
         payer = call.plan.kind.scope

@@ -78,13 +78,8 @@ class Wire:
             attempts: requests that were sent.
         """
         if call.open:
-            gate = self._gate
-            now_ns = gate.sent_ns = self._span_clock()  # as `_note_end`
-            if call.ended_ns < 0:
-                call.ended_ns = now_ns
-            if attempts != 1:
-                call.outcome = call.outcome._replace(attempts=attempts)
-            gate.settle_plain(call, tokens)
+            self._note_end(call, attempts)
+            self._gate.settle_plain(call, tokens)
 
     def end(
         self,
@@ -163,9 +158,8 @@ class Wire:
 
     def _adopted(self, kind: Kind) -> Call | None:
         """The call of a span in another context, which nothing but the payer leads to."""
-        gate = self._gate
-        call = gate.unsent.find(kind, gate.now_ns) if gate.unsent else None
-        return call if call is not None and gate.is_open(call) else None
+        call = self._gate.unsent.find(kind, self._gate.now_ns)
+        return call if call is not None and self._gate.is_open(call) else None
 
     def _both(self, told: Plan, asked: Plan) -> Plan:
         """The plan of a call that a span tells of, with what its request says."""

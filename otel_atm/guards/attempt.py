@@ -89,11 +89,7 @@ class Attempt:
 
     def status(self, code: int) -> bool:
         """There is an answer; whether its body tells what was used."""
-        if code < 400:
-            self._flight.answers()
-            return True
-        safely(self._trouble, self._flight.turned_down, code)
-        return False
+        return bool(safely(self._trouble, self._flight.status, code))
 
     def body(self, body: bytes) -> None:
         """The whole body of the answer."""

@@ -71,10 +71,7 @@ def guard(module: ModuleType, door: _Door) -> list[tuple[type, str, Callable[...
         except BaseException as failure:
             flight.failed(failure)
             raise
-        if response.status_code < 400:
-            flight.answers()
-        else:
-            flight.turned_down(response.status_code)
+        flight.status(response.status_code)
         return response
 
     return [(module.BaseClient, "_make_api_call", call), (endpoint, "_send", send)]

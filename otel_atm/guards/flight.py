@@ -72,16 +72,16 @@ class Flight:
         self.refusal = refusal if self.error is None else as_error(self.error, refusal)
         return self.refusal
 
-    def answers(self) -> None:
-        """An answer is on its way that has used something."""
-        self.busy, self.failure = False, None
-
-    def turned_down(self, code: int) -> None:
-        """Note that an attempt was answered with an error."""
+    def status(self, code: int) -> bool:
+        """Note the status of an answer; whether it is one that has used something."""
         self.busy = False
+        if code < 400:
+            self.failure = None
+            return True
         self.failure = str(code)
         if not self.bracketed:
             self.end("error", self.failure)
+        return False
 
     def failed(self, error: BaseException) -> None:
         """Note that an attempt has failed without an answer."""
