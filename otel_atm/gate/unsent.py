@@ -46,7 +46,7 @@ class Unsent:
             kind: of the request.
             clock: tells the time.
         """
-        calls = self._by_payer.get(kind.scope)
+        calls = self._by_payer.get(kind.scope) if self._by_payer else None
         if not calls or not _forget_done(calls):
             return None
         now_ns = clock()

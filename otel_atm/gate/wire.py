@@ -154,12 +154,8 @@ class Wire:
             and compatible(latest.plan.kind, kind)
         ):
             return latest
-        return self._adopted(kind)
-
-    def _adopted(self, kind: Kind) -> Call | None:
-        """The call of a span in another context, which nothing but the payer leads to."""
-        call = self._gate.unsent.find(kind, self._gate.now_ns)
-        return call if call is not None and self._gate.is_open(call) else None
+        lost = gate.unsent.find(kind, gate.now_ns)  # of a span in another context
+        return lost if lost is None or gate.is_open(lost) else None
 
     def _both(self, told: Plan, asked: Plan) -> Plan:
         """The plan of a call that a span tells of, with what its request says."""

@@ -71,11 +71,10 @@ def _is_text(body: bytes, start: int, end: int) -> bool:
     """Whether one list is all there is in between, and its bytes tell how much there is to read."""
     if body.find(b"\\", start, end) >= 0 and body.find(b"\\u", start, end) >= 0:
         return False
-    if body.count(b"]", start, end) > _MOST_LISTS:
-        return False
-    inner = body.find(b"]", start, end)  # looking for one byte is quick
+    inner, lists = body.find(b"]", start, end), 0  # looking for one byte is quick, counting is not
     while inner >= 0:
-        if _ANOTHER.match(body, inner):
+        lists += 1
+        if lists > _MOST_LISTS or _ANOTHER.match(body, inner):
             return False
         inner = body.find(b"]", inner + 1, end)
     return no_media(body, start, end)

@@ -46,8 +46,8 @@ _64_BITS: Final = (1 << 64) - 1
 _dumps_row: Final = orjson.dumps
 _NEWLINE: Final = orjson.OPT_APPEND_NEWLINE
 
-# What makes two calls share a head: a plan, an outcome and a door; of most calls, but a plan.
-_HeadKey = Plan | tuple[Plan, Outcome, str]
+# What makes two calls share a head: a plan, a door and an outcome, but for what is mostly so.
+_HeadKey = Plan | tuple[Plan, str] | tuple[Plan, str, Outcome]
 _MOSTLY: Final = "span"
 
 _spools: WeakSet[Spool] = WeakSet()
@@ -135,10 +135,12 @@ class Spool:
     def append(self, call: Call) -> None:
         """Write the row of a call. When this returns, it survives the death of the process."""
         key: _HeadKey = call.plan
-        if call.outcome is not PLAIN or call.source != _MOSTLY:
-            key = call.plan, call.outcome, call.source
+        if call.outcome is not PLAIN:
+            key = call.plan, call.source, call.outcome
             if self._bound.nearly and self._bound.drops(call):
                 return
+        elif call.source != _MOSTLY:
+            key = call.plan, call.source
         lock, failed = self._lock, None
         lock.acquire()  # `with` takes twice as long
         try:
