@@ -22,10 +22,6 @@ LIMITS = {
     "reading an answer of 2 kB": 0.4,
     "a chunk of a stream": 0.25,
 }
-#: What tests assert of those that are not there yet.
-SO_FAR = {
-    "guard alone, 8 kB request": 2.2,
-}
 HOST, PATH = "api.openai.com", "/v1/chat/completions"
 TEXT = "How are you today, my friend? "
 USAGE = {

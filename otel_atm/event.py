@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Final
@@ -84,9 +84,16 @@ class EventIds:
     """Makes UUIDv7 texts (RFC 9562 §5.7): unique, and ordered by the millisecond of their call.
 
     48 bits of milliseconds, 42 random bits drawn once per process, and in the last eight hex digits
-    a counter, written in decimal: the cheapest text that Python can make of a number, and made many
-    at a time. Safe to call from any thread without a lock.
+    a counter, written in decimal: the cheapest text that Python can make of a number. Safe to call
+    from any thread without a lock.
+
+    Attributes:
+        series: the ids of the present millisecond; it never ends.
+        until_ns: the end of that millisecond, nanoseconds since the Unix epoch.
     """
+
+    series: Iterator[str]
+    until_ns: int
 
     def __init__(self) -> None:
         self.renew()
@@ -96,31 +103,22 @@ class EventIds:
         bits = int.from_bytes(os.urandom(6))
         rand_a, rand_b, node = bits & 0xFFF, bits >> 12 & 0x3FFF | 0x8000, bits >> 26 & 0xFFFF
         self._middle = f"7{rand_a:03x}-{rand_b:04x}-{node:04x}"
-        self._blocks = chain.from_iterable(repeat(_BLOCKS))
-        self._numbers: list[str] = []  # the next ones, last first
-        self._text, self._until_ns = "", 0  # of the present millisecond, and its end
+        self._numbers = map(str, chain.from_iterable(repeat(_NUMBERS)))
+        self.until_ns = 0
 
     def make(self, time_ns: int) -> str:
         """The next id, for a call opened at `time_ns`; none is before the one made last."""
-        if time_ns >= self._until_ns:
-            self._turn(time_ns // 1_000_000)
-        try:
-            return self._text + self._numbers.pop()
-        except IndexError:
-            return self._text + self._next_number()
+        if time_ns >= self.until_ns:
+            self.turn(time_ns)
+        return next(self.series)  # atomic: no two threads get the same number
 
-    def _turn(self, milliseconds: int) -> None:
+    def turn(self, time_ns: int) -> None:
+        """Begin the series of another millisecond."""
+        milliseconds = time_ns // 1_000_000
         text = f"{milliseconds:012x}"
-        self._text = f"{text[-12:-4]}-{text[-4:]}-{self._middle}"
-        self._until_ns = (milliseconds + 1) * 1_000_000
-
-    def _next_number(self) -> str:
-        block = next(self._blocks)  # atomic: two threads that come here get two blocks
-        numbers = list(map(str, range(block + _BLOCK - 1, block - 1, -1)))
-        number = numbers.pop()
-        self._numbers = numbers
-        return number
+        prefix = f"{text[-12:-4]}-{text[-4:]}-{self._middle}"
+        self.series = map(prefix.__add__, self._numbers)
+        self.until_ns = (milliseconds + 1) * 1_000_000
 
 
-_BLOCK: Final = 1_000
-_BLOCKS: Final = range(10_000_000, 100_000_000, _BLOCK)  # eight digits each
+_NUMBERS: Final = range(10_000_000, 100_000_000)  # eight digits each

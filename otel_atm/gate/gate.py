@@ -208,10 +208,11 @@ class Gate:
             if twin is not None:
                 twin.join(emitter, span_id)
                 return twin
-        if now_ns >= self._next_sweep_ns or len(opened) >= _MAX_OPEN:
-            self.expire()
+        ids = self._ids
+        if now_ns >= ids.until_ns or len(opened) >= _MAX_OPEN:
+            self._tick(now_ns)
         call = Call()  # as `Call.of` makes one
-        call.id = self._ids.make(now_ns)
+        call.id = next(ids.series)
         call.plan = plan
         call.opened_ns = now_ns
         call.source = source
@@ -303,11 +304,10 @@ class Gate:
 
     def prepare(self, plan: Plan, source: str, emitter: str, trace_id: int) -> Call:
         """A call for which nothing is held yet."""
-        now_ns = self.now_ns()
-        if now_ns >= self._next_sweep_ns or len(self._open) >= _MAX_OPEN:
-            self.expire()
-        event_id = self._ids.make(now_ns)
-        return Call.of(event_id, plan, (), now_ns, source, emitter, trace_id, 0)
+        now_ns, ids = self.now_ns(), self._ids
+        if now_ns >= ids.until_ns or len(self._open) >= _MAX_OPEN:
+            self._tick(now_ns)
+        return Call.of(next(ids.series), plan, (), now_ns, source, emitter, trace_id, 0)
 
     def keep(self, call: Call) -> None:
         """The call is in flight now."""
@@ -515,6 +515,12 @@ class Gate:
         self.waiters = Waiters()
         self.spans.clear()
         self.ledger.after_fork()
+
+    def _tick(self, now_ns: int) -> None:
+        """Do what is due with the first call of a millisecond, or where too many are open."""
+        self._ids.turn(now_ns)
+        if now_ns >= self._next_sweep_ns or len(self._open) >= _MAX_OPEN:
+            self.expire()
 
     def _charge(self, call: Call, tokens: Tokens, requests: int = 1) -> None:
         """Charge what a call used, which ends with it, and tell of alerts."""

@@ -64,17 +64,14 @@ def test_and_that_of_a_ledger_of_several_processes(shared: dict[str, float], nam
     assert shared[name] <= 2 * leases.LIMITS[name], shared
 
 
-GUARDS = {name: guards.SO_FAR.get(name, 2 * limit) / 2 for name, limit in guards.LIMITS.items()}
-
-
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
-    return best(lambda: guards.ratios(tmp_path_factory.mktemp("bench")), GUARDS)
+    return best(lambda: guards.ratios(tmp_path_factory.mktemp("bench")), guards.LIMITS)
 
 
-@pytest.mark.parametrize("name", sorted(GUARDS))
+@pytest.mark.parametrize("name", sorted(guards.LIMITS))
 def test_and_that_of_guards(guarded: dict[str, float], name: str) -> None:
-    assert guarded[name] <= 2 * GUARDS[name], guarded
+    assert guarded[name] <= 2 * guards.LIMITS[name], guarded
 
 
 def test_a_user_takes_no_more_memory_than_it_should() -> None:

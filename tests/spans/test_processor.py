@@ -598,7 +598,7 @@ class TestBugsOfOurs:
         (Gate, "charge"),
         (Recent, "find"),
         (Gate, "expire"),
-        (EventIds, "make"),
+        (EventIds, "turn"),
         (MemoryLedger, "claim"),
         (MemoryLedger, "admit"),
         (MemoryLedger, "settle"),
