@@ -4,11 +4,12 @@ from otel_atm.gate.admission import Admission
 from otel_atm.gate.aggregate import Aggregate
 from otel_atm.gate.alerts import Alert
 from otel_atm.gate.call import NO_TOKENS, Call
-from otel_atm.gate.gate import Gate, Sink
+from otel_atm.gate.gate import Gate
 from otel_atm.gate.outcome import PLAIN, Ending, Outcome
 from otel_atm.gate.plan import Kind, Plan, compatible
 from otel_atm.gate.recent import Telling
 from otel_atm.gate.refusal import Decision
+from otel_atm.gate.settlement import Sink
 from otel_atm.gate.status import BudgetStatus
 from otel_atm.gate.totals import Labels, Total, Totals
 from otel_atm.price import Tokens

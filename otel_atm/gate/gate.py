@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from itertools import islice
 from time import time_ns
 from typing import Any, Final
 
@@ -14,29 +13,21 @@ from otel_atm.errors import TokenQuotaExceeded
 from otel_atm.event import EventIds
 from otel_atm.gate import refusal as refusals
 from otel_atm.gate.aggregate import Aggregate
-from otel_atm.gate.alerts import Alerts
-from otel_atm.gate.call import NO_TOKENS, Call
+from otel_atm.gate.call import Call
 from otel_atm.gate.coverage import Coverage
 from otel_atm.gate.outcome import PLAIN, Outcome, past_limits
 from otel_atm.gate.oversight import Oversight
 from otel_atm.gate.plan import Kind, Plan, compatible
-from otel_atm.gate.planner import Planner
-from otel_atm.gate.recent import Recent
 from otel_atm.gate.seldom import Seldom
+from otel_atm.gate.settlement import Settlement, Sink
 from otel_atm.gate.stated import Stated
-from otel_atm.gate.storm import Storm
-from otel_atm.gate.tally import Tally
-from otel_atm.gate.totals import Totals
 from otel_atm.gate.unsent import Unsent
 from otel_atm.gate.waiting import Waiters
-from otel_atm.ledger import Amounts, Claim, Hold, Ledger, LooseHold, Shortage
+from otel_atm.ledger import Claim, Hold, Ledger, LooseHold, Shortage
 from otel_atm.price import Tokens
 from otel_atm.pricing import Prices
 from otel_atm.trouble import Trouble
 from otel_atm.window import SECOND_NS
-
-#: Takes a finished call; it must not keep it, and may ask it for `event()`.
-Sink = Callable[[Call], None]
 
 #: How old an open call may be for a sibling span, linked by context alone, to describe it too.
 _SIBLING_NS: Final = 5 * SECOND_NS
@@ -45,15 +36,13 @@ _SIBLING_NS: Final = 5 * SECOND_NS
 _MAX_OPEN: Final = 20_000
 #: How many refused calls are remembered; a client tries at once, if it passes over a refusal.
 _MOST_REFUSED: Final = 64
-#: How many lost calls can still be corrected.
-_MAX_LOST: Final = 1_024
 
 # The last call opened in this context. Never reset: a sibling span of the same call needs it.
 _latest: ContextVar[Call | None] = ContextVar("otel_atm.call", default=None)
 
 
-class Gate:
-    """Admits calls under budgets, settles what they used, and hands their rows to sinks.
+class Gate(Settlement):
+    """Admits calls under budgets; how they end, `Settlement` says.
 
     Args:
         budgets: all of them hold at once; a call needs room under each that matches.
@@ -91,23 +80,13 @@ class Gate:
         are_siblings: Callable[[str, str], bool] = lambda _, __: True,
         is_followed: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self.ledger = ledger
-        self.totals = Totals()
-        self.trouble = trouble or Trouble()
-        self.alerts = Alerts(self.trouble)
-        self.waiters = Waiters()
+        super().__init__(
+            ledger, clock=clock, ttl_s=ttl_s, prices=prices, trouble=trouble or Trouble()
+        )
         self._swallows, self._are_siblings = swallows, are_siblings
-        #: The time, in nanoseconds since the Unix epoch.
-        self.now_ns = clock
-        self.planner = Planner(ledger, self.totals, prices, clock)
         self.oversight = Oversight(ledger, self.planner, clock)
-        self.tally = Tally(self.totals, self.planner, self.trouble)
-        self.recent, self.unsent = Recent(), Unsent()
-        self.coverage = Coverage(is_followed)
+        self.unsent, self.coverage = Unsent(), Coverage(is_followed)
         self._unfollowed = self.coverage.unfollowed
-        self._finished, self._waiting = self.recent.new, self.tally.waiting
-        self.storm = Storm(self.totals, self.emit, clock)
-        self._ttl_ns = int(ttl_s * SECOND_NS)
         self.told = Stated(self, self._ttl_ns)
         self._ids = EventIds()
         self._seldom = Seldom()
@@ -119,7 +98,6 @@ class Gate:
         self.spans: dict[int | None, tuple[Call | Aggregate, Any]] = {}
         #: id of a span → its call, which was refused just now.
         self.refused: dict[int | None, Call] = {}
-        self._forget_calls()
         self.configure(budgets, default_hold=default_hold, sinks=sinks)
         ledger.on_alert(self.alerts.tell)
         ledger.on_stop(lambda stopped: self.stop("operator", stopped=stopped))
@@ -135,16 +113,6 @@ class Gate:
         budgets = tuple(budgets)
         self.ledger.use(budgets)
         self.planner.configure(budgets, default_hold=default_hold)
-
-    @property
-    def sinks(self) -> Sequence[Sink]:
-        """Called once for each row, in the thread that ends the call."""
-        return self._sinks
-
-    @sinks.setter
-    def sinks(self, sinks: Sequence[Sink]) -> None:
-        self.storm.write_all()  # to those of before
-        self._sinks = tuple(sinks)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -298,10 +266,6 @@ class Gate:
         """The call that was opened last in this context."""
         return _latest.get()
 
-    def is_open(self, call: Call) -> bool:
-        """Whether it is one of this gate's, and has not ended."""
-        return call in self._open
-
     def prepare(self, plan: Plan, source: str, emitter: str, trace_id: int) -> Call:
         """A call for which nothing is held yet."""
         now_ns, ids = self.now_ns(), self._ids
@@ -313,15 +277,6 @@ class Gate:
         """The call is in flight now."""
         self._open[call] = call
         _latest.set(call)
-
-    def drop(self, call: Call) -> None:
-        """Give back what is held for a call that never was one; there is no row of it."""
-        if self._open.pop(call, None) is not None:
-            call.open = False
-            self.ledger.settle(call.hold, self.planner.nothing)
-            call.hold = ()
-            if self.waiters.waiting:
-                self.waiters.wake()
 
     def amend(self, call: Call, tokens: Tokens) -> TokenQuotaExceeded | None:
         """Hold what these tokens come to in the place of what is held; None if there is room.
@@ -341,107 +296,6 @@ class Gate:
     def touch(self, call: Call) -> None:
         """Something of an open call was seen, e.g. a chunk: its time to live starts again."""
         call.seen_ns = self.now_ns()
-
-    def settle(
-        self,
-        call: Call,
-        tokens: Tokens | None,
-        status: str = "ok",
-        error_type: str | None = None,
-        *,
-        estimated: bool = False,
-    ) -> None:
-        """Charge what a call used and write its row.
-
-        Settling twice changes nothing, but for a call that was written off as lost: it is
-        corrected, once.
-
-        Args:
-            call: from `begin`, `open` or `charge`.
-            tokens: None: our estimate, marked.
-            status: of the row.
-            error_type: a class name or a code.
-            estimated: whether `tokens` are not all that the provider would report.
-        """
-        if self._open.pop(call, None) is None:  # atomic: of two that end a call, one goes on
-            self._correct(call, tokens, status, error_type, estimated=estimated)
-            return
-        if tokens is None or estimated:
-            call.outcome = call.outcome._replace(
-                status=status, error_type=error_type, estimated=True
-            )
-            self.totals.add_unmetered()
-            tokens = tokens or call.estimate or call.plan.estimate
-        elif status != "ok":
-            call.outcome = call.outcome._replace(status=status, error_type=error_type)
-        self._charge(call, tokens)
-        self._finish(call)
-
-    def settle_plain(self, call: Call, tokens: Tokens) -> None:
-        """As `settle`, for a call that has ended well and of which all is told."""
-        if self._open.pop(call, None) is None:
-            self._correct(call, tokens, "ok", None)
-            return
-        plan = call.plan
-        given, made, _, _, _ = call.tokens = tokens
-        call.open = False
-        used: Amounts = (given + made, given, made, 1)
-        if self.planner.measures:
-            used = self.planner.amounts(tokens, plan.shape.budget_price, call.opened_ns)
-        crossings = self.ledger.settle(call.hold, used)
-        if crossings:
-            self.alerts.tell(crossings)
-        if call.outcome is not PLAIN or not plan.flat:
-            self._finish(call)
-            return
-        self._finished.append(call)
-        plan.news.append(tokens)
-        self._waiting[plan] = None
-        if len(plan.news) >= plan.batch:
-            self.tally.add_up(plan)
-        if self.waiters.waiting:
-            self.waiters.wake()
-        for sink in self._sinks:  # as `emit` does
-            try:
-                sink(call)
-            except Exception as error:  # noqa: BLE001 - a sink must not reach the application
-                self.trouble.note("sink", error, dropped=call.outcome.calls)
-
-    def release(self, call: Call, status: str = "error", error_type: str | None = None) -> None:
-        """Give back what is held for a call that cost nothing, requests too, and write its row."""
-        if self._open.pop(call, None) is None:
-            self._correct(call, NO_TOKENS, status, error_type, requests=0)
-            return
-        call.outcome = call.outcome._replace(status=status, error_type=error_type)
-        call.open = False
-        self.ledger.settle(call.hold, self.planner.nothing)
-        self._finish(call)
-
-    # For calls that an application tells of; see `otel_atm.gate.stated`.
-
-    def charge_now(self, call: Call, tokens: Tokens, requests: int = 1) -> None:
-        """Charge what an open call used, and write its row; it is not counted in totals yet."""
-        self._open.pop(call, None)
-        self._charge(call, tokens, requests)
-        self.emit(call)
-
-    def recharge(self, call: Call, before: Tokens, after: Tokens, requests: int = 1) -> None:
-        """Charge a call that has ended with other tokens than before."""
-        amounts, price = self.planner.amounts, call.plan.shape.budget_price
-        call.tokens = after
-        charged = amounts(before, price, call.opened_ns)
-        self.ledger.correct(call.hold, charged, amounts(after, price, call.opened_ns, requests))
-
-    def count(self, call: Call) -> None:
-        """Take a call that has ended into the totals, once."""
-        self.tally.add(call)
-        if self.waiters.waiting:
-            self.waiters.wake()
-
-    def tell(self, call: Call, tokens: Tokens) -> None:
-        """Correct a call that was settled with our estimate, now that its usage is told."""
-        self._lost[call.id] = call
-        self._correct(call, tokens, call.outcome.status, call.outcome.error_type)
 
     def charge(
         self, plan: Plan, source: str, emitter: str, trace_id: int = 0, span_id: int = 0
@@ -476,28 +330,6 @@ class Gate:
             else [account.balance() for account, _, _ in call.hold],
         )
 
-    def expire(self, *, everything: bool = False) -> None:
-        """Write off calls that are older than the time to live: estimated, status "lost".
-
-        Args:
-            everything: whatever their age; nobody will end them any more.
-        """
-        now_ns = self.now_ns()
-        self._next_sweep_ns = now_ns + self._ttl_ns // 16
-        oldest_ns = now_ns - self._ttl_ns
-        full = len(self._open) >= _MAX_OPEN
-        surplus = max(1, _MAX_OPEN // 10) if full else 0  # many at once, not one a call
-        for place, call in enumerate(list(self._open)):
-            old = max(call.opened_ns, call.seen_ns) <= oldest_ns
-            if everything or old or place < surplus:
-                try:
-                    self._lose(call)
-                except Exception as error:  # noqa: BLE001 - nobody else's call may suffer from it
-                    self.trouble.note("expire", error)
-        self.told.give_up(everything=everything)
-        if everything:
-            self.storm.write_all()
-
     def after_fork(self) -> None:
         """In a forked child: what is in flight belongs to the parent, and totals start at zero."""
         self._forget_calls()
@@ -516,23 +348,20 @@ class Gate:
         self.spans.clear()
         self.ledger.after_fork()
 
+    def expire(self, *, everything: bool = False, surplus: int = 0) -> None:
+        """As `Settlement.expire`; what waits to be told or written has its turn too."""
+        super().expire(everything=everything, surplus=surplus)
+        self.told.give_up(everything=everything)
+        if everything:
+            self.storm.write_all()
+
     def _tick(self, now_ns: int) -> None:
         """Do what is due with the first call of a millisecond, or where too many are open."""
         self._ids.turn(now_ns)
-        if now_ns >= self._next_sweep_ns or len(self._open) >= _MAX_OPEN:
-            self.expire()
-
-    def _charge(self, call: Call, tokens: Tokens, requests: int = 1) -> None:
-        """Charge what a call used, which ends with it, and tell of alerts."""
-        call.tokens, call.open = tokens, False
-        price = call.plan.shape.budget_price
-        used = self.planner.amounts(tokens, price, call.opened_ns, requests)
-        if crossings := self.ledger.settle(call.hold, used):
-            self.alerts.tell(crossings)
-
-    def _forget_calls(self) -> None:
-        self._open: dict[Call, Call] = {}
-        self._lost: dict[str, Call] = {}
+        full = len(self._open) >= _MAX_OPEN
+        if full or now_ns >= self._next_sweep_ns:
+            self._next_sweep_ns = now_ns + self._ttl_ns // 16
+            self.expire(surplus=max(1, _MAX_OPEN // 10) if full else 0)  # not one a call
 
     def _twin(
         self, plan: Plan, emitter: str, ancestor: Call | None, latest: Call | None, now_ns: int
@@ -631,70 +460,6 @@ class Gate:
             )
             self._seldom.warn(budget, call.opened_ns, message, budget, call.emitters[0])
         self.keep(call)
-
-    def _lose(self, call: Call) -> None:
-        self.settle(call, call.told, "lost")
-        if call.outcome.status != "lost":
-            return  # it has just ended by itself
-        for stale in list(islice(self._lost, max(0, len(self._lost) - _MAX_LOST))):
-            self._lost.pop(stale, None)
-        self._lost[call.id] = call
-
-    def _correct(
-        self,
-        call: Call,
-        tokens: Tokens | None,
-        status: str,
-        error_type: str | None,
-        *,
-        estimated: bool = False,
-        requests: int = 1,
-    ) -> None:
-        """Settle again what was written off as lost; any other call has ended already."""
-        if self._lost.pop(call.id, None) is None:
-            return
-        self.tally.add_up_all()  # what was charged before is in the total, which cannot fall
-        before, cost_before = call.tokens, call.cost or 0
-        call.outcome = call.outcome._replace(
-            status=status,
-            error_type=error_type,
-            estimated=estimated or tokens is None,
-            revision=call.outcome.revision + 1,
-        )
-        after = call.estimate or call.plan.estimate if tokens is None else tokens
-        self.recharge(call, before, after, requests)
-        with self.totals.lock:
-            total = self.tally.total_of(call)
-            total.input_tokens += max(0, after[0] - before[0])
-            total.output_tokens += max(0, after[1] - before[1])
-            total.cost += max(0, (call.cost or 0) - cost_before)
-        self.emit(call)
-
-    def _finish(self, call: Call) -> None:
-        plan = call.plan
-        if call.outcome is PLAIN and plan.flat:
-            self._finished.append(call)
-            news = plan.news
-            news.append(call.tokens)
-            self._waiting[plan] = None
-            if len(news) >= plan.batch:
-                self.tally.add_up(plan)
-        else:
-            if call.refusal is None:
-                self._finished.append(call)
-            self.tally.add(call)
-        if self.waiters.waiting:
-            self.waiters.wake()
-        if self._sinks:
-            self.emit(call)
-
-    def emit(self, call: Call) -> None:
-        """Give its row to every sink."""
-        for sink in self._sinks:
-            try:
-                sink(call)
-            except Exception as error:  # noqa: BLE001 - a sink must not reach the application
-                self.trouble.note("sink", error, dropped=call.outcome.calls)
 
 
 def _as_expected(plan: Plan, answer: Shortage) -> Shortage:
