@@ -10,8 +10,10 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import Tracer, get_current_span
 
+from otel_atm import succession
 from otel_atm.config import Assembly, Budgets, Settings
 from otel_atm.coverage.startup import warn_if_not_enforced
 from otel_atm.errors import ConfigurationError
@@ -115,6 +117,9 @@ class TokenSpanProcessor(GateProcessor):
         self._wire = Wire(self._gate, self._attribution.plan)
         self._door: Door | None = None
         self._guard(settings)
+        for rival in succession.rivals(self, list(_processors)):
+            self.has_rivals = rival.has_rivals = True
+            rival._gate.renew_generation()  # so that it looks closely at its next call
         _processors.add(self)
         warn_if_not_enforced(guards=settings.guards, budgets=bool(settings.budgets))
 
@@ -251,6 +256,23 @@ class TokenSpanProcessor(GateProcessor):
         self.ignore_spans()
         self._unguard()
         self._assembly.retire()
+
+    def _is_succeeded(self, span: Span, span_id: int) -> bool:
+        """Whether a rival was added to the span's provider later; its elders step down for it."""
+        line = succession.in_succession(self, span)
+        heir = line[-1]
+        for elder in line[: line.index(heir)]:
+            elder._step_down(heir, span_id)
+        return heir is not self
+
+    def _step_down(self, heir: TokenSpanProcessor, span_id: int) -> None:
+        """Leave this span and all further ones to another processor."""
+        succession.tell_of(self, heir)
+        self._leave(span_id)
+        self.ignore_spans()
+        self._unguard()
+        if heir._door is not None:
+            install(heir._door)
 
     def after_fork(self) -> None:
         """In a forked child: open spans and holds are the parent's."""

@@ -27,8 +27,8 @@ LAYERS = (
     # L5: the composition root and the faces
     (
         "config coverage environment exporters facade faces handle housekeeping instrumentor "
-        "ledgers variables cli cli_budgets cli_common cli_doctor cli_store cli_tokenizers report "
-        "demo __init__ __main__"
+        "ledgers succession variables cli cli_budgets cli_common cli_doctor cli_store "
+        "cli_tokenizers report demo __init__ __main__"
     ),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}

@@ -17,14 +17,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from otel_atm.errors import ConfigurationError
 from otel_atm.gate import Gate, Kind, Plan
 from otel_atm.scope import CALL_KEYS, NOBODY, Scope, current_scope
-from otel_atm.semconv import RESOURCE_SCOPE, SPAN_SCOPE
+from otel_atm.semconv import ATM_CALL_ID, RESOURCE_SCOPE, SPAN_SCOPE
 from otel_atm.spans.emitters import EMITTERS, GEN_AI, Emitter, Recognised, recognise
 from otel_atm.spans.reading import read_text
 
 #: The words in which most spans say what they are.
 KIND, PROVIDER, MODEL = GEN_AI.kind, GEN_AI.provider[0], GEN_AI.model[0]
-#: What a span that starts may tell besides: who pays, or, of a call that is over, its usage.
-TELLING = frozenset(SPAN_SCOPE) | {emitter.input[0] for emitter in EMITTERS}
+#: What a span that starts may tell besides: who pays; of a call that is over, its usage; and that
+#: it was admitted already.
+TELLING = frozenset(SPAN_SCOPE) | {emitter.input[0] for emitter in EMITTERS} | {ATM_CALL_ID}
 #: What a span is: its plan, its convention, how many attributes are set on it, and the resource
 #: that this holds for.
 Known = tuple[Plan, Emitter, int, Resource]

@@ -56,7 +56,13 @@ class GateProcessor(SpanProcessor):
         gate: admits and settles.
         baggage_keys: scope keys that may come from baggage.
         own: what the process says of itself, before its resource.
+
+    Attributes:
+        ignores_spans: whether it admits nothing any more.
+        has_rivals: whether `_is_succeeded` is worth asking.
     """
+
+    ignores_spans = has_rivals = False
 
     def __init__(
         self, gate: Gate, *, baggage_keys: Iterable[str] = (), own: Scope = NOBODY
@@ -194,6 +200,7 @@ class GateProcessor(SpanProcessor):
 
         A provider cannot forget a processor, and each span of it would cost.
         """
+        self.ignores_spans = True
         for door in ("on_start", "_end_unknown"):
             setattr(self, door, _look_away)
 
@@ -212,6 +219,10 @@ class GateProcessor(SpanProcessor):
     def _recognise(self, span: Span, parent_context: Context | None) -> _Started | None:
         """What a span is that is not like one before; None if it is not admitted."""
         attributes, scope_name, trace_id, span_id, parent_id, resource = self._at_start(span)
+        if self.has_rivals and self._is_succeeded(span, span_id):
+            return None
+        if ATM_CALL_ID in attributes and span_id in self._spans:
+            return None  # its provider has this processor twice
         found = self._spans.get(parent_id)
         above = found[0] if found else self._refused.get(parent_id)
         if KINDS.isdisjoint(attributes) and not NAMED[scope_name]:
@@ -223,6 +234,16 @@ class GateProcessor(SpanProcessor):
             self._note(span_id, above, is_sum=known is None)
             return None
         return known, attributes, scope_name, trace_id, span_id, above
+
+    def _is_succeeded(self, span: Span, span_id: int) -> bool:  # noqa: ARG002 - for who has rivals
+        """Whether another processor counts the calls of this span's provider."""
+        return False
+
+    def _leave(self, span_id: int) -> None:
+        """Give back what is held for an open span; another processor admits it."""
+        call, _ = self._spans.pop(span_id, (None, None))
+        if isinstance(call, Call):
+            self._gate.drop(call)
 
     def _refuse(self, span: Span, call: Call, refusal: TokenQuotaExceeded) -> NoReturn:
         try:
