@@ -22,6 +22,8 @@ from otel_atm.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from otel_atm.store.forget import Forgotten
+    from otel_atm.store.paths import StorePaths
+    from otel_atm.store.unread import UnreadError
 
 
 @click.command()
@@ -45,13 +47,27 @@ def drain(db: str, retry: bool, as_json: bool) -> None:
     if sys.stderr.isatty():
         megabytes = _megabytes(draining.spooled_bytes(paths))
         click.echo(f"taking in up to {megabytes} …", err=True)
-    rows = draining.drain(paths, retry=retry)
+    rows, unread = _drained(paths, retry=retry)
     waiting, aside = draining.spooled_bytes(paths), len(draining.aside(paths))
     if as_json:
-        said = {"rows": rows, "waiting_bytes": waiting, "aside": aside}
+        files = [] if unread is None else unread.files
+        said = {"rows": rows, "waiting_bytes": waiting, "aside": aside, "unread": files}
         echo_json({"database": str(paths.database), **said})
-        return
-    click.echo(f"{_rows(rows)} taken into {db}{_left(waiting, aside)}")
+    else:
+        click.echo(f"{_rows(rows)} taken into {db}{_left(waiting, aside)}")
+    if unread is not None:
+        raise unread
+
+
+def _drained(paths: StorePaths, *, retry: bool) -> tuple[int, UnreadError | None]:
+    """How many rows were taken in, and what of the spool cannot be read."""
+    from otel_atm.store import drain as draining
+    from otel_atm.store.unread import UnreadError
+
+    try:
+        return draining.drain(paths, retry=retry), None
+    except UnreadError as error:
+        return error.rows, error
 
 
 def _left(waiting: int, aside: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from otel_atm.store.files import listed
 from otel_atm.store.ingest import DamagedError
 from otel_atm.trouble import logger
 
@@ -74,8 +75,12 @@ def _is_of_content(error: duckdb.Error) -> bool:
 
 
 def set_aside(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """The files of a spool that were set aside, of these kinds."""
-    return [file for suffix in suffixes for file in folder.glob(f"*{suffix}{BAD_SUFFIX}")]
+    """The files of a spool that were set aside, of these kinds.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return [file for suffix in suffixes for file in listed(folder, suffix + BAD_SUFFIX)]
 
 
 def put_back(file: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from otel_atm.store.aside import ingest_or_set_aside, put_back, set_aside
-from otel_atm.store.files import size_of
+from otel_atm.store.files import listed, size_of
 from otel_atm.store.ingest import ingest
 from otel_atm.store.lock import let_go, locked, open_locked
 from otel_atm.store.opening import opened
@@ -26,6 +26,7 @@ from otel_atm.store.paths import StorePaths
 from otel_atm.store.points import SUFFIX as POINTS_SUFFIX
 from otel_atm.store.points import has_points, take_points
 from otel_atm.store.spool import SUFFIX
+from otel_atm.store.unread import Unread
 
 #: The most of one transaction: bytes of segments, which bound its memory to some eight times that,
 #: and segments, of which each is an open file.
@@ -50,6 +51,7 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None, retry: bool = Fa
 
     Raises:
         StoreError: the lock was not free in time, or the file cannot be used. The segments stay.
+        UnreadError: some segments cannot be read; all others were taken in.
         OSError: the folder cannot be used.
     """
     if retry and aside(paths):
@@ -58,20 +60,21 @@ def drain(paths: StorePaths, *, timeout_s: float | None = None, retry: bool = Fa
                 put_back(file)
     if not has_segments(paths):
         return 0
-    rows = 0
+    rows, unread = 0, Unread()
     while True:
         with locked(paths.lock, timeout_s=timeout_s):
-            take_points(paths.spool, partial(opened, paths.database))
-            taken, more = _drain_some(paths)
+            take_points(paths.spool, partial(opened, paths.database), unread)
+            taken, more = _drain_some(paths, unread)
         rows += taken
         if not more:
+            unread.check(paths.spool, rows)
             return rows
         time.sleep(_PAUSE_S)
 
 
-def _drain_some(paths: StorePaths) -> tuple[int, bool]:
+def _drain_some(paths: StorePaths, unread: Unread) -> tuple[int, bool]:
     """One transaction: its rows, and whether there may be more to take in."""
-    with _sealed(paths.spool) as (segments, more):
+    with _sealed(paths.spool, unread) as (segments, more):
         if not segments:
             return 0, more
         with opened(paths.database) as connection:
@@ -105,8 +108,12 @@ def check(paths: StorePaths) -> None:
 
 
 def has_segments(paths: StorePaths) -> bool:
-    """Whether any segment waits, sealed or not, or any points of metrics."""
-    return any(True for _ in _segments(paths.spool)) or has_points(paths.spool)
+    """Whether any segment waits, sealed or not, or any points of metrics.
+
+    Raises:
+        OSError: the folder cannot be read; so do the next three.
+    """
+    return bool(_segments(paths.spool)) or has_points(paths.spool)
 
 
 def aside(paths: StorePaths) -> list[Path]:
@@ -116,7 +123,7 @@ def aside(paths: StorePaths) -> list[Path]:
 
 def waiting(paths: StorePaths) -> list[Path]:
     """All segments, sealed or not."""
-    return list(_segments(paths.spool))
+    return _segments(paths.spool)
 
 
 def spooled_bytes(paths: StorePaths) -> int:
@@ -124,12 +131,12 @@ def spooled_bytes(paths: StorePaths) -> int:
     return sum(size_of(segment) for segment in _segments(paths.spool))
 
 
-def _segments(folder: Path) -> Iterator[Path]:
-    return folder.glob(f"*{SUFFIX}")
+def _segments(folder: Path) -> list[Path]:
+    return listed(folder, SUFFIX)
 
 
 @contextmanager
-def _sealed(folder: Path) -> Iterator[tuple[list[Path], bool]]:
+def _sealed(folder: Path, unread: Unread) -> Iterator[tuple[list[Path], bool]]:
     """Sealed segments that hold something, locked while they are taken in; are there more?"""
     descriptors: list[int] = []
     sealed: list[Path] = []
@@ -140,12 +147,13 @@ def _sealed(folder: Path) -> Iterator[tuple[list[Path], bool]]:
                 more = True
                 break
             try:
-                descriptor = open_locked(segment, os.O_RDWR)
-            except FileNotFoundError:
-                continue  # its process ended it, since nothing was in it
+                descriptor, end = _opened(segment)
+            except OSError as error:
+                unread.note(segment, error)
+                continue
             if descriptor is None:
                 continue  # its process is writing it
-            if end := _cut_torn_tail(descriptor):
+            if end:
                 descriptors.append(descriptor)
                 sealed.append(segment)
                 size += end
@@ -156,6 +164,18 @@ def _sealed(folder: Path) -> Iterator[tuple[list[Path], bool]]:
     finally:
         for descriptor in descriptors:
             let_go(descriptor)
+
+
+def _opened(segment: Path) -> tuple[int | None, int]:
+    """A segment, locked, without a torn tail, and its size; None if somebody else has it locked."""
+    descriptor = open_locked(segment, os.O_RDWR)
+    if descriptor is None:
+        return None, 0
+    try:
+        return descriptor, _cut_torn_tail(descriptor)
+    except OSError:
+        let_go(descriptor)
+        raise
 
 
 def _most_segments() -> int:

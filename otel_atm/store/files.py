@@ -19,6 +19,23 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def listed(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder whose names end so, in any order; none if there is no folder.
+
+    `Path.glob` would also find none in a folder that cannot be read.
+
+    Raises:
+        OSError: something is there that cannot be read as a folder; it names it.
+    """
+    try:
+        files = list(folder.iterdir())
+    except FileNotFoundError:
+        if folder.is_symlink():  # to what is gone, e.g. a disk that is not mounted
+            raise
+        return []
+    return [file for file in files if file.name.endswith(suffix)]
+
+
 def size_of(file: Path) -> int:
     """In bytes; 0 if it is not there, e.g. drained while we looked.
 

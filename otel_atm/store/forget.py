@@ -22,7 +22,7 @@ from otel_atm.store.aside import BAD_SUFFIX
 from otel_atm.store.compact import compact
 from otel_atm.store.copies import delete_dead
 from otel_atm.store.drain import drain, waiting
-from otel_atm.store.files import sync
+from otel_atm.store.files import listed, sync
 from otel_atm.store.ingest import merge_added
 from otel_atm.store.lock import locked
 from otel_atm.store.opening import opened, statements
@@ -101,7 +101,7 @@ def forget(
     accounts, naming = forget_payer(ledger or paths.ledger, payer, now_ns)
     events, rollups = _forget_rows(paths, person)
     with locked(paths.lock):
-        lines = sum(_clean(path, person) for path in paths.spool.glob(f"*{BAD_SUFFIX}"))
+        lines = sum(_clean(path, person) for path in listed(paths.spool, BAD_SUFFIX))
         delete_dead(paths.database)
     compact(paths, progress=progress)
     return Forgotten(events, rollups, lines, accounts, left, naming)

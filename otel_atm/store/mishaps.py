@@ -6,6 +6,7 @@ may be told, and is what somebody needs to know.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,9 @@ def names_holder(error: StoreError) -> bool:
 
 
 def in_short(error: Exception, database: Path) -> Exception:
-    """The same, with what may be told of it if it is DuckDB's."""
+    """The same, with what may be told of it: of DuckDB's, and which file the system cannot use."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return StoreError(f"{os.fsdecode(error.filename)}: {error.strerror}")
     if not type(error).__module__.lstrip("_").startswith("duckdb"):
         return error
     why = ", ".join(dict.fromkeys(_TOLD.findall(str(error)))) or type(error).__name__

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otel_atm.store.files import listed
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -36,8 +38,9 @@ def take_in_once(
 
     Raises:
         duckdb.Error: the transaction is still open.
+        OSError: the folder cannot be read; nothing was done.
     """
-    present = [file.name for file in files[0].parent.glob(f"*{files[0].suffix}")]
+    present = [file.name for file in listed(files[0].parent, files[0].suffix)]
     connection.begin()
     connection.execute(f"delete from {names} where not list_contains(?, name)", [present])
     done = {name for (name,) in connection.execute(f"from {names}").fetchall()}

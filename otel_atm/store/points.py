@@ -7,7 +7,7 @@ export, or nothing. The drain takes its lines and its name in with one transacti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from time import time_ns
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from otel_atm.errors import StoreError
 from otel_atm.store.aside import ingest_or_set_aside
-from otel_atm.store.files import size_of
+from otel_atm.store.files import listed, size_of
 from otel_atm.store.lock import let_go, open_locked
 from otel_atm.store.once import take_in_once
 from otel_atm.store.opening import statements
+from otel_atm.store.unread import Unread
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -69,23 +70,24 @@ def _begin(unfinished: Path) -> int:
 
 
 def has_points(folder: Path) -> bool:
-    """Whether any wait."""
-    return any(True for _ in _files(folder))
+    """Whether any wait; an OSError if the folder cannot be read."""
+    return bool(_files(folder))
 
 
-def take_points(folder: Path, opened: _Opened) -> None:
+def take_points(folder: Path, opened: _Opened, unread: Unread) -> None:
     """Take all files of points into the DuckDB file; under the store's lock.
 
     Args:
         folder: where they are.
         opened: opens the DuckDB file.
+        unread: is told of files that cannot be read; they stay.
 
     Raises:
         StoreError: the DuckDB file cannot be used; nothing is lost.
         OSError: the folder cannot be used.
     """
     _clean_up(folder)
-    while files := sorted(_files(folder))[:_BATCH]:
+    while files := [file for file in sorted(_files(folder)) if unread.can_read(file)][:_BATCH]:
         with opened() as connection:
             ingest_or_set_aside(connection, files, _ingest)
         for file in files:
@@ -105,7 +107,7 @@ def _take_in(connection: DuckDBPyConnection, files: Sequence[Path]) -> int:
 
 def _clean_up(folder: Path) -> None:
     """Delete what processes left unfinished that were killed as they wrote it."""
-    for unfinished in folder.glob(f"*{SUFFIX}{_UNFINISHED}"):
+    for unfinished in listed(folder, SUFFIX + _UNFINISHED):
         try:
             descriptor = open_locked(unfinished, os.O_WRONLY)
         except FileNotFoundError:
@@ -121,5 +123,5 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return folder.glob(f"*{SUFFIX}")
+def _files(folder: Path) -> list[Path]:
+    return listed(folder, SUFFIX)

@@ -18,6 +18,7 @@ from otel_atm.store.copies import copied
 from otel_atm.store.drain import create, drain
 from otel_atm.store.files import literal
 from otel_atm.store.lock import locked
+from otel_atm.store.mishaps import in_short
 from otel_atm.store.opening import (
     OFFLINE,
     NewerFileError,
@@ -29,6 +30,7 @@ from otel_atm.store.opening import (
 )
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.spool import seal_own
+from otel_atm.store.unread import UnreadError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -55,7 +57,8 @@ class Reader:
 
     Attributes:
         stale_s: how old the answer of the last query may be, in seconds: 0.0 if all that was
-            spooled was taken in first; else how long ago the file was last written.
+            spooled was taken in first; else how long ago the file was last written. Why is logged
+            as a warning.
 
     Raises:
         StoreError: there is no such file, and nothing spooled for it.
@@ -64,6 +67,7 @@ class Reader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._paths = StorePaths.of(path)
         self.stale_s = 0.0
+        self._warned: str | None = None
         if not self._paths.database.exists() and not self._paths.spool.exists():
             raise StoreError(
                 f"{str(path)!r} does not exist; expected the DuckDB file of a program that uses "
@@ -125,18 +129,33 @@ class Reader:
 
         seal_own(self._paths.spool)
         try:
-            drain(self._paths, timeout_s=_PATIENCE_S)
+            missing = self._drain()
             if not self._paths.database.exists():  # a program that has had no call yet
                 create(self._paths)
-            self.stale_s = 0.0
         except NewerFileError:
             raise
         except (OSError, StoreError, duckdb.Error) as error:
             if not self._paths.database.exists():
                 raise StoreError(f"{self._paths.database} cannot be written: {error}") from error
-            self.stale_s = max(0.0, time.time() - self._paths.database.stat().st_mtime)
-            # Of DuckDB's errors only the type: they may quote a line, and so a user.
-            reason = type(error).__name__ if isinstance(error, duckdb.Error) else error
+            missing = in_short(error, self._paths.database)
+        if missing is None:
+            self.stale_s, self._warned = 0.0, None
+        else:
+            self._warn(missing)
+
+    def _drain(self) -> Exception | None:
+        """Take in what can be read; tell why the rest cannot."""
+        try:
+            drain(self._paths, timeout_s=_PATIENCE_S)
+        except UnreadError as error:
+            return error
+        return None
+
+    def _warn(self, reason: Exception) -> None:
+        """Say why rows are missing; once for all queries for which it is the same."""
+        self.stale_s = max(0.0, time.time() - self._paths.database.stat().st_mtime)
+        if str(reason) != self._warned:
+            self._warned = str(reason)
             _logger.warning(
                 "otel-atm: answering without the newest events, from %.0f s ago: %s",
                 self.stale_s,

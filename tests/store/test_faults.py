@@ -300,8 +300,9 @@ class TestDeletedUnderUs:
         shop.store.paths.spool.write_text("in the way")
         assert not shop.flush()
         assert shop.trouble.dropped == {"spool_deleted": 3}
-        (message,) = errors(caplog)
-        assert "spool_deleted" in message
+        deleted, in_the_way = errors(caplog)
+        assert "spool_deleted" in deleted
+        assert f"{shop.store.paths.spool}: Not a directory" in in_the_way
         shop.store.paths.spool.unlink()
         shop.call(3)
         shop.flush()
