@@ -7,15 +7,17 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import time_ns
 from typing import Any
 
 from opentelemetry.metrics import MeterProvider
 
 from otel_atm.budget import Budget, read_budgets
-from otel_atm.budget_file import BudgetFile, read_budget_file, says_stop
+from otel_atm.budget_file import BudgetFile, read_budget_file
 from otel_atm.budget_text import MAX_LIMIT
-from otel_atm.errors import AtmError, ConfigurationError
+from otel_atm.budget_watch import BudgetWatch
+from otel_atm.errors import ConfigurationError
 from otel_atm.facade.hooks import hooks
 from otel_atm.facade.rows import Rows, check_policy
 from otel_atm.gate import Alert, Gate
@@ -27,8 +29,7 @@ from otel_atm.pricing import PriceFile, Prices, read_price_file
 from otel_atm.spans.attribution import check_baggage_keys
 from otel_atm.spans.emitters import are_siblings, is_followed, swallows
 from otel_atm.store.store import Store, read_store
-from otel_atm.trouble import Trouble, logger
-from otel_atm.watch import FileWatch
+from otel_atm.trouble import Trouble
 
 #: What `budgets=` may be: a file's path, or budgets and texts.
 Budgets = str | os.PathLike[str] | Iterable[Budget | str]
@@ -213,7 +214,7 @@ class Assembly:
         self.gate.alerts.replace(None, settings.on_alert)
         self.gate.stop("file", stopped=settings.stopped)
         self._metrics = Metrics(self.gate, self.store, meter_provider)
-        self._watch: FileWatch | None = None
+        self._watch: BudgetWatch | None = None
         self._follow_file()
 
     def configure(self, settings: Settings) -> None:
@@ -299,27 +300,19 @@ class Assembly:
             self._watch.stop()
         path, self._watch = self.settings.budget_file, None
         if path is not None:
-            self._watch = FileWatch(path, self._reread, trouble=self.gate.trouble)
+            self._watch = BudgetWatch(
+                path,
+                partial(self._reread, path),
+                partial(self.gate.stop, "file", stopped=True),
+                self.gate.trouble,
+            )
             self._watch.start()
 
-    def _reread(self) -> None:
-        """Take what the file says now; if it cannot be read, what it said before goes on."""
-        path = self.settings.budget_file
-        if path is None:
-            return
-        try:
-            self.settings = self.settings.under(path)
-        except AtmError as error:
-            message = (
-                "otel-atm: %s was changed, and cannot be used; the budgets stay as they were:\n%s"
-            )
-            logger.error(message, path, error)
-            self.gate.trouble.count("budget_file")
-            if says_stop(path):  # the kill switch works also in a file with mistakes
-                self.gate.stop("file", stopped=True)
-            return
+    def _reread(self, path: str) -> int:
+        """Take what the file says now; how many budgets."""
+        self.settings = self.settings.under(path)
         self._apply()
-        logger.info("otel-atm: %s was changed: %d budgets", path, len(self.settings.budgets))
+        return len(self.settings.budgets)
 
     def _join_backlog(self) -> None:
         if self.store is not None:

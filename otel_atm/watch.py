@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event, Thread, current_thread
 from typing import Any
 
@@ -14,19 +15,20 @@ _Look = tuple[int, int, int, int]
 
 
 class FileWatch:
-    """Calls a function when a file has changed, or has come back after it was gone.
+    """Calls a function when a file has changed, or is there again after it was gone.
 
     It compares with what the file was when the watch was made; so make the watch first and read
     the file then, lest a change in between goes unnoticed. Editors and Kubernetes, which put
     another file in the place of the old one, are noticed, too. A file that is gone is no change:
-    what was read from it goes on being true.
+    what was read from it goes on being true; `on_gone` is told, once until it is there again.
 
     Args:
         path: of the file. It may be missing.
         on_change: called with nothing, in the thread that checks.
+        on_gone: called, there too, with why the file cannot be looked at; None: nobody is told.
         stat: what tells a file's times and size; raises OSError if it cannot.
         interval_s: seconds between two checks of a watch that was started, > 0.
-        trouble: where it is noted if `on_change` raises in that thread, which goes on. None: one
+        trouble: where it is noted if one of these raises in that thread, which goes on. None: one
             of its own, which logs it once.
     """
 
@@ -35,25 +37,36 @@ class FileWatch:
         path: str | os.PathLike[str],
         on_change: Callable[[], None],
         *,
+        on_gone: Callable[[OSError], None] | None = None,
         stat: Callable[[str | os.PathLike[str]], os.stat_result] = os.stat,
         interval_s: float = 1.0,
         trouble: Trouble | None = None,
     ) -> None:
         self.path, self.interval_s = path, interval_s
         self._trouble = trouble or Trouble()
-        self._on_change, self._stat = on_change, stat
-        self._seen = self._look()
+        self._on_change, self._on_gone, self._stat = on_change, on_gone, stat
+        self._seen: _Look | None = None
+        self._gone = False  # and told
+        with suppress(OSError):  # told by the first check
+            self._seen = self._look()
         self._stopped = Event()
         self._thread: Thread | None = None
 
     def check(self) -> bool:
         """Look at the file now; whether it has changed, and `on_change` was called."""
-        seen = self._look()
-        changed = seen is not None and seen != self._seen
-        self._seen = seen
-        if changed:
+        try:
+            seen = self._look()
+        except OSError as error:
+            self._seen = None
+            if not self._gone:
+                self._gone = True
+                if self._on_gone is not None:
+                    self._on_gone(error)
+            return False
+        self._gone, before, self._seen = False, self._seen, seen
+        if seen != before:
             self._on_change()
-        return changed
+        return seen != before
 
     def start(self) -> None:
         """Check every `interval_s` in a thread that does not keep the program alive."""
@@ -85,10 +98,7 @@ class FileWatch:
             except Exception as error:  # noqa: BLE001 - the next change must be noticed all the same
                 self._trouble.note("watch", error)
 
-    def _look(self) -> _Look | None:
-        try:
-            found: Any = self._stat(self.path)
-        except OSError:
-            return None
+    def _look(self) -> _Look:
+        found: Any = self._stat(self.path)
         # The status changes when permissions do: a file that could not be read may be read then.
         return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,16 @@ class Program:
         self.processor = TokenSpanProcessor(path, clock=clock)
         self._edits = 0
 
-    def write(self, text: str) -> None:
-        """Change the file, and let the program look at it."""
+    def write(self, text: str, *, anew: bool = False) -> None:
+        """Change the file, or put another one in its place, and let the program look at it."""
         self._edits += 1
+        if anew:
+            self.path.unlink(missing_ok=True)
         self.path.write_text(text, encoding="utf-8")
         os.utime(self.path, ns=(self._edits, self._edits))
+        self.look()
+
+    def look(self) -> None:
         watch = self.processor._assembly._watch
         assert watch is not None
         watch.check()
@@ -90,12 +95,53 @@ def test_also_in_a_file_with_mistakes(program: Program) -> None:
         program.spend(1)
 
 
-def test_a_file_that_is_gone_changes_nothing(program: Program) -> None:
-    program.path.unlink()
-    watch = program.processor._assembly._watch
-    assert watch is not None
-    watch.check()
+def put_nothing(path: Path) -> None:
+    """Only the file is gone."""
+
+
+def put_a_circle_of_links(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def put_a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("put", "reason"),
+    [
+        (put_nothing, "No such file or directory"),
+        (put_a_circle_of_links, "Too many levels of symbolic links"),
+        (put_a_folder, "Is a directory"),
+    ],
+)
+def test_a_file_that_is_gone_changes_nothing_and_is_told_once_until_it_is_back(
+    program: Program,
+    put: Callable[[Path], None],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    program.write("stop: true\nbudgets: [500 tokens / day]\n")
+    program.path.rename(program.path.with_name("kept"))
+    put(program.path)
+    for _ in range(3):
+        program.look()
     assert program.labels == ["500 tokens / day"]
+    with pytest.raises(atm.TokenQuotaExceeded, match="stopped"):
+        program.spend(1)
+    (gone,) = caplog.records
+    assert str(program.path) in gone.message
+    assert reason in gone.message
+    assert "the budgets stay as they were" in gone.message
+    assert program.processor._gate.trouble.counts == {"budget_file": 1}
+    if program.path.is_dir():
+        program.path.rmdir()
+    program.write("budgets: [600 tokens / day]\n", anew=True)
+    program.look()
+    program.spend(1)
+    assert program.labels == ["600 tokens / day"]
+    assert caplog.records[1:][0].levelno == logging.WARNING
+    assert caplog.messages[1:] == [f"otel-atm: {program.path} can be used again: 1 budgets"]
 
 
 def test_other_budgets_may_take_its_place(program: Program) -> None:

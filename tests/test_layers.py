@@ -15,9 +15,9 @@ ROOT = Path(otel_atm.__file__).parent
 LAYERS = (
     # L0: values, and what anybody may use
     (
-        "_version semconv errors usage scope budget budget_fields budget_file budget_text window "
-        "event cache config_file executors late matching price price_file price_list pricing "
-        "tokenizers toml_lines trouble types watch"
+        "_version semconv errors usage scope budget budget_fields budget_file budget_text "
+        "budget_watch window event cache config_file executors late matching price price_file "
+        "price_list pricing tokenizers toml_lines trouble types watch"
     ),
     "ledger",
     "gate",

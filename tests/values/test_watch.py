@@ -81,6 +81,23 @@ def test_a_file_may_be_made_later(disk: Disk, calls: Calls) -> None:
     assert (missing, watch.check(), calls.count) == (False, True, 1)
 
 
+def test_that_it_is_gone_is_told_once_and_again_when_it_was_back(disk: Disk, calls: Calls) -> None:
+    reasons: list[OSError] = []
+    watch, file = FileWatch("b.yaml", calls, on_gone=reasons.append, stat=disk.stat), disk.file
+    for there in (None, None, file, file, None, None):
+        disk.file = there
+        watch.check()
+    assert [type(reason) for reason in reasons] == [FileNotFoundError] * 2
+    assert calls.count == 1
+
+
+def test_one_that_is_missing_from_the_start_is_gone(disk: Disk, calls: Calls) -> None:
+    """E.g. since it was deleted after it was read, and before the watch was made."""
+    disk.file, reasons = None, list[OSError]()
+    watch = FileWatch("b.yaml", calls, on_gone=reasons.append, stat=disk.stat)
+    assert ([watch.check(), watch.check()], calls.count, len(reasons)) == ([False, False], 0, 1)
+
+
 def test_a_change_during_a_change_is_told_next_time(disk: Disk) -> None:
     seen = []
 

@@ -1,0 +1,54 @@
+"""Following a file of budgets while a program runs, and saying what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from otel_atm.budget_file import says_stop
+from otel_atm.errors import AtmError
+from otel_atm.trouble import Trouble, logger
+from otel_atm.watch import FileWatch
+
+
+class BudgetWatch(FileWatch):
+    """Has a file of budgets read again when it changes; until it can be, all stays as it was.
+
+    Args:
+        path: of the file.
+        take: puts into force what the file says now; how many budgets that are. An AtmError: it
+            cannot be used, and nothing was changed.
+        stop: called when a file that cannot be used stops all calls nevertheless.
+        trouble: counts, as "budget_file", how often it could not be used.
+    """
+
+    def __init__(
+        self, path: str, take: Callable[[], int], stop: Callable[[], None], trouble: Trouble
+    ) -> None:
+        super().__init__(path, self._reread, on_gone=self._lose, trouble=trouble)
+        self._take, self._stop, self._count = take, stop, trouble.count
+        self._unusable = False  # and that was said
+
+    def _reread(self) -> None:
+        try:
+            budgets = self._take()
+        except AtmError as error:
+            self._say_unusable(
+                "was changed, and cannot be used; the budgets stay as they were:\n%s", error
+            )
+            if says_stop(self.path):  # the kill switch works also in a file with mistakes
+                self._stop()
+            return
+        # Who was told that it cannot be used is told, as loudly, that it can.
+        level = logging.WARNING if self._unusable else logging.INFO
+        how, self._unusable = "can be used again" if self._unusable else "was changed", False
+        logger.log(level, "otel-atm: %s %s: %d budgets", self.path, how, budgets)
+
+    def _lose(self, error: OSError) -> None:
+        reason = error.strerror or type(error).__name__
+        self._say_unusable("cannot be read; the budgets stay as they were: %s", reason)
+
+    def _say_unusable(self, what: str, why: object) -> None:
+        logger.error(f"otel-atm: %s {what}", self.path, why)
+        self._unusable = True
+        self._count("budget_file")
