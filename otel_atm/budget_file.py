@@ -47,6 +47,14 @@ def says_stop(path: str | os.PathLike[str]) -> bool:
     return stop is not None and stop.value is True
 
 
+def lets_go_on(path: str | os.PathLike[str]) -> bool:
+    """Whether a file can be read, and stops nothing; never raises."""
+    try:
+        return not read_budget_file(path).stopped
+    except ConfigurationError:
+        return False
+
+
 def read_budget_file(path: str | os.PathLike[str]) -> BudgetFile:
     """Read a file of budgets.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
-from otel_atm.budget_file import says_stop
+from otel_atm.budget_file import lets_go_on, says_stop
 from otel_atm.errors import AtmError
 from otel_atm.trouble import Trouble, logger
 from otel_atm.watch import FileWatch
@@ -52,3 +53,44 @@ class BudgetWatch(FileWatch):
         logger.error(f"otel-atm: %s {what}", self.path, why)
         self._unusable = True
         self._count("budget_file")
+
+
+class LastingStops:
+    """Files from which the budgets no longer come, and which stop all calls nevertheless.
+
+    Whoever stopped them there has to be the one who lets them go on, and not a program that takes
+    other budgets.
+
+    Args:
+        tell: called when one of them stops calls no longer.
+        trouble: as of `FileWatch`.
+
+    Attributes:
+        watches: path → what waits until the file lets calls go on.
+    """
+
+    def __init__(self, tell: Callable[[], None], trouble: Trouble) -> None:
+        self.watches: dict[str, FileWatch] = {}
+        self._tell, self._trouble = tell, trouble
+
+    def keep(self, path: str) -> None:
+        """Have a file that stops all calls go on to do so."""
+        watch = FileWatch(path, partial(self._reread, path), trouble=self._trouble)
+        self.watches[path] = watch
+        watch.start()
+        logger.warning(
+            "otel-atm: %s stops all calls until `stop: true` is taken out of it, "
+            "though budgets come from elsewhere now",
+            path,
+        )
+
+    def end(self, path: str) -> None:
+        """Forget what a file says, if it was kept."""
+        if (watch := self.watches.pop(path, None)) is not None:
+            watch.stop()
+            self._tell()
+
+    def _reread(self, path: str) -> None:
+        if lets_go_on(path):
+            logger.warning("otel-atm: %s stops calls no longer", path)
+            self.end(path)

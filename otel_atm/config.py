@@ -16,7 +16,7 @@ from opentelemetry.metrics import MeterProvider
 from otel_atm.budget import Budget, read_budgets
 from otel_atm.budget_file import BudgetFile, read_budget_file
 from otel_atm.budget_text import MAX_LIMIT
-from otel_atm.budget_watch import BudgetWatch
+from otel_atm.budget_watch import BudgetWatch, LastingStops
 from otel_atm.errors import ConfigurationError
 from otel_atm.facade.hooks import hooks
 from otel_atm.facade.rows import Rows, check_policy
@@ -30,6 +30,7 @@ from otel_atm.spans.attribution import check_baggage_keys
 from otel_atm.spans.emitters import are_siblings, is_followed, swallows
 from otel_atm.store.store import Store, read_store
 from otel_atm.trouble import Trouble
+from otel_atm.watch import FileWatch
 
 #: What `budgets=` may be: a file's path, or budgets and texts.
 Budgets = str | os.PathLike[str] | Iterable[Budget | str]
@@ -209,10 +210,11 @@ class Assembly:
             is_followed=is_followed,
         )
         self._rows: Rows | None = None
+        self._stops = LastingStops(self._say_stop, trouble)
         self.renew_sinks()
         self._join_backlog()
         self.gate.alerts.replace(None, settings.on_alert)
-        self.gate.stop("file", stopped=settings.stopped)
+        self._say_stop()
         self._metrics = Metrics(self.gate, self.store, meter_provider)
         self._watch: BudgetWatch | None = None
         self._follow_file()
@@ -237,9 +239,10 @@ class Assembly:
             old = None
         self.settings = settings
         self.gate.alerts.replace(before.on_alert, settings.on_alert)
-        self._apply()
         if settings.budget_file != before.budget_file:
+            self._keep_stop(before)
             self._follow_file()
+        self._apply()
         if old is not None:
             old.close()
 
@@ -276,23 +279,37 @@ class Assembly:
 
     def retire(self) -> None:
         """Close for good: metrics end too, and the file of budgets is watched no longer."""
-        if self._watch is not None:
-            self._watch.stop()
+        for watch in self._watches():
+            watch.stop()
         self.close()
         self._metrics.close()
 
     def after_fork(self) -> None:
         """In a forked child: renew all that belongs to the parent; a `Store` does so by itself."""
         self.gate.after_fork()
-        if self._watch is not None:
-            self._watch.after_fork()
+        for watch in self._watches():
+            watch.after_fork()
 
     def _apply(self) -> None:
         settings = self.settings
         self.gate.configure(
             settings.in_force, default_hold=settings.default_hold, sinks=self._sinks()
         )
-        self.gate.stop("file", stopped=settings.stopped)
+        self._say_stop()
+
+    def _say_stop(self) -> None:
+        self.gate.stop("file", stopped=self.settings.stopped or bool(self._stops.watches))
+
+    def _keep_stop(self, before: Settings) -> None:
+        """Whoever has stopped all calls in the file of before goes on stopping them there."""
+        if before.budget_file is not None and before.stopped:
+            self._stops.keep(before.budget_file)
+        if self.settings.budget_file is not None:
+            self._stops.end(self.settings.budget_file)  # it speaks for itself again
+
+    def _watches(self) -> list[FileWatch]:
+        watches = self._stops.watches.values()
+        return [*watches, *([] if self._watch is None else [self._watch])]
 
     def _follow_file(self) -> None:
         """Watch the file that the budgets come from."""
@@ -303,7 +320,7 @@ class Assembly:
             self._watch = BudgetWatch(
                 path,
                 partial(self._reread, path),
-                partial(self.gate.stop, "file", stopped=True),
+                self._stop_all,
                 self.gate.trouble,
             )
             self._watch.start()
@@ -313,6 +330,11 @@ class Assembly:
         self.settings = self.settings.under(path)
         self._apply()
         return len(self.settings.budgets)
+
+    def _stop_all(self) -> None:
+        """The file cannot be used, but says that."""
+        self.settings = replace(self.settings, stopped=True)
+        self._say_stop()
 
     def _join_backlog(self) -> None:
         if self.store is not None:

@@ -32,9 +32,8 @@ class Program:
         self.look()
 
     def look(self) -> None:
-        watch = self.processor._assembly._watch
-        assert watch is not None
-        watch.check()
+        for watch in self.processor._assembly._watches():
+            watch.check()
 
     @property
     def labels(self) -> list[str]:
@@ -148,6 +147,55 @@ def test_other_budgets_may_take_its_place(program: Program) -> None:
     program.processor.set_budgets(["9 tokens / day"])
     assert program.labels == ["9 tokens / day"]
     assert program.processor._assembly._watch is None
+
+
+STOP = "stop: true\nbudgets: [500 tokens / day]\n"
+GO_ON = "budgets: [500 tokens / day]\n"
+
+
+@pytest.mark.parametrize("text", [STOP, "stop: true\nbudgets: [500 tokns / day]\n"])
+def test_a_program_that_takes_other_budgets_does_not_lift_an_operators_stop(
+    program: Program, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    program.write(text)
+    program.processor.set_budgets(["9 tokens / day"])
+    program.processor.set_budgets(["8 tokens / day"])
+    program.processor.resume()
+    with pytest.raises(atm.TokenQuotaExceeded, match="stopped"):
+        program.spend(1)
+    (said,) = [each for each in caplog.messages if "stops all calls until" in each]
+    assert str(program.path) in said
+    program.path.write_text("stop: true\n# still\n")
+    program.look()
+    with pytest.raises(atm.TokenQuotaExceeded, match="stopped"):
+        program.spend(1)
+    program.path.write_text(GO_ON)
+    program.look()
+    program.spend(1)
+    assert program.labels == ["8 tokens / day"]
+    assert program.processor._assembly._watches() == []
+
+
+def test_nor_one_that_takes_them_from_another_file(program: Program, tmp_path: Path) -> None:
+    program.write(STOP)
+    (other := tmp_path / "other.yaml").write_text("budgets: [9 tokens / day]\n")
+    program.processor.set_budgets(other)
+    with pytest.raises(atm.TokenQuotaExceeded, match="stopped"):
+        program.spend(1)
+    program.processor.set_budgets(program.path)
+    program.write(GO_ON)
+    program.spend(1)
+    assert len(program.processor._assembly._watches()) == 1
+
+
+def test_a_limit_that_is_added_does_not_lift_the_stop_of_a_file_with_mistakes(
+    program: Program,
+) -> None:
+    program.write("stop: true\nbudgets: [500 tokns / day]\n")
+    processor = program.processor
+    processor.configure(processor.settings.limited((atm.Budget("5 requests / day"),)))
+    with pytest.raises(atm.TokenQuotaExceeded, match="stopped"):
+        program.spend(1)
 
 
 def test_a_file_that_cannot_be_read_at_the_start_is_an_error(tmp_path: Path) -> None:
