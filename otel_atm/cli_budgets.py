@@ -38,7 +38,9 @@ _MOST_LINES: Final = 40
 def budgets() -> None:
     """Check a file of budgets; show, raise or reset what is left; stop everything.
 
-    BUDGET is a name, or the text of a budget that has none.
+    BUDGET is a name, or the text of a budget that has none. Once its window, unit or payers were
+    changed, it has several definitions: --budgets says which is in force, or give the definition,
+    as `show` prints it, in place of the name.
     """
 
 
@@ -48,6 +50,13 @@ _payer = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="Whose; once for each key that the budget counts apart.",
+)
+_in_force = click.option(
+    "--budgets",
+    "file",
+    type=click.Path(),
+    metavar="FILE",
+    help="The file of the budgets in force, where a name has had several definitions.",
 )
 _unseen = click.option("--unseen", is_flag=True, help="Also one who has not spent anything yet.")
 
@@ -86,11 +95,12 @@ def check(file: str, as_json: bool) -> None:
 
 
 @budgets.command()
+@_in_force
 @_on_ledger
 @as_json_option
-def show(db: str, ledger: str | None, as_json: bool) -> None:
+def show(file: str | None, db: str, ledger: str | None, as_json: bool) -> None:
     """Say what everybody has spent of each budget in its current window, and what is left."""
-    with _open(db, ledger) as operator:
+    with _open(db, ledger, file) as operator:
         now_ns = time.time_ns()
         rows, stopped = operator.rows(now_ns), operator.stopped
     if as_json:
@@ -105,7 +115,7 @@ def show(db: str, ledger: str | None, as_json: bool) -> None:
         of_it = sorted(
             (row for row in rows if row.budget == budget), key=lambda row: row.used, reverse=True
         )
-        click.secho(budget.label, bold=True)
+        click.secho(operator.title(budget), bold=True)
         click.echo(_table(of_it, now_ns))
 
 
@@ -114,15 +124,22 @@ def show(db: str, ledger: str | None, as_json: bool) -> None:
 @click.argument("amount")
 @_payer
 @_unseen
+@_in_force
 @_on_ledger
 def grant(
-    budget: str, amount: str, payers: tuple[str, ...], unseen: bool, db: str, ledger: str | None
+    budget: str,
+    amount: str,
+    payers: tuple[str, ...],
+    unseen: bool,
+    file: str | None,
+    db: str,
+    ledger: str | None,
 ) -> None:
     """Let somebody spend AMOUNT more of BUDGET in the current window; less, if it is below 0.
 
     AMOUNT is in the unit of the budget: 500, 20k, $5.
     """
-    with _open(db, ledger) as operator:
+    with _open(db, ledger, file) as operator:
         found = operator.find(budget)
         more = _amount(amount, found)
         key = operator.key(found, _payers(payers), unseen=unseen)
@@ -133,10 +150,13 @@ def grant(
 @budgets.command()
 @click.argument("budget")
 @_payer
+@_in_force
 @_on_ledger
-def reset(budget: str, payers: tuple[str, ...], db: str, ledger: str | None) -> None:
+def reset(
+    budget: str, payers: tuple[str, ...], file: str | None, db: str, ledger: str | None
+) -> None:
     """Start somebody's current window of BUDGET again at zero. What was granted is gone, too."""
-    with _open(db, ledger) as operator:
+    with _open(db, ledger, file) as operator:
         found = operator.find(budget)
         operator.reset(operator.key(found, _payers(payers)), time.time_ns())
     click.echo(f"{found.label}: back to zero{_for(payers)}")
@@ -148,6 +168,7 @@ def reset(budget: str, payers: tuple[str, ...], db: str, ledger: str | None) -> 
 @click.option("--for", "duration", metavar="TIME", help="E.g. 90s, 30m, 2h, 7d; else for ever.")
 @click.option("--off", is_flag=True, help="End it.")
 @_unseen
+@_in_force
 @_on_ledger
 def exempt(
     budget: str,
@@ -155,6 +176,7 @@ def exempt(
     duration: str | None,
     off: bool,
     unseen: bool,
+    file: str | None,
     db: str,
     ledger: str | None,
 ) -> None:
@@ -162,7 +184,7 @@ def exempt(
     if off and duration:
         raise click.UsageError("--for and --off exclude each other")
     length_ns = _duration_ns(duration) if duration else 0
-    with _open(db, ledger) as operator:
+    with _open(db, ledger, file) as operator:
         found = operator.find(budget)
         key = operator.key(found, _payers(payers), unseen=unseen or off)
         now_ns = time.time_ns()
@@ -190,8 +212,9 @@ def resume(db: str, ledger: str | None) -> None:
     click.echo("Going on: calls are refused by budgets only")
 
 
-def _open(db: str, ledger: str | None) -> Operator:
-    """The operator of a ledger that is there."""
+def _open(db: str, ledger: str | None, file: str | None = None) -> Operator:
+    """The operator of a ledger that is there; `file` says which budgets are in force."""
+    from otel_atm.budget_file import read_budget_file
     from otel_atm.ledger.operator import Operator
     from otel_atm.ledger.sqlite import SqliteStore
 
@@ -202,7 +225,8 @@ def _open(db: str, ledger: str | None) -> Operator:
         )
     if not path.exists():
         raise ConfigurationError(f"{str(path)!r} does not exist; see --ledger")
-    return Operator(SqliteStore(path))
+    said = () if file is None else read_budget_file(file).budgets
+    return Operator(SqliteStore(path), said)
 
 
 # What is given --------------------------------------------------------------------------------
@@ -299,7 +323,14 @@ def _until(row: Row, now_ns: int) -> str:
 
 
 def _described(budget: Budget) -> dict[str, Any]:
-    return {"budget": budget.label, "text": str(budget), "action": budget.action}
+    from otel_atm.ledger.definitions import definition
+
+    return {
+        "budget": budget.label,
+        "text": str(budget),
+        "definition": definition(budget),
+        "action": budget.action,
+    }
 
 
 def _as_json(row: Row) -> dict[str, Any]:

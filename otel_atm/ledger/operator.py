@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from otel_atm.budget import Budget
 from otel_atm.budget_text import nearest
 from otel_atm.errors import AtmError
 from otel_atm.ledger.account import period_of
+from otel_atm.ledger.definitions import Used, definition, in_force
 from otel_atm.ledger.lease_store import LeaseStore
 from otel_atm.ledger.leased import LeasedLedger
 from otel_atm.ledger.leased_book import LeasedBook, budget_of, identity_of
 from otel_atm.ledger.ledger import Key, payer_keys
-from otel_atm.window import Period
+from otel_atm.window import FOREVER_NS, Period
 
 
 class UnknownError(AtmError):
     """There is no such budget or payer."""
+
+
+class AmbiguousError(AtmError):
+    """Several budgets have this name, and nobody can tell which is in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,21 @@ class Operator:
 
     Args:
         store: is closed with the operator.
+        said: budgets that are in force for certain, e.g. of a file; see
+            `otel_atm.ledger.definitions`.
+
+    Attributes:
+        budgets: that are in force, or may be.
 
     Raises:
         LedgerError: it cannot be read.
     """
 
-    def __init__(self, store: LeaseStore) -> None:
+    def __init__(self, store: LeaseStore, said: Iterable[Budget] = ()) -> None:
         self._store = store
-        # As in its programs, a name of several budgets is the one that was in use last.
-        budgets = [budget_of(about) for about in store.budgets().values()]
-        self.budgets = list({budget.label: budget for budget in budgets}.values())
+        self._known = [budget_of(about) for about in store.budgets().values()]
+        self._named = in_force(self._known, said, self._used)
+        self.budgets = [budget for budgets in self._named.values() for budget in budgets]
         self._ledger = LeasedLedger(store, threaded=False)
 
     def __enter__(self) -> Operator:
@@ -94,17 +104,38 @@ class Operator:
         return rows
 
     def find(self, name: str) -> Budget:
-        """The budget of a name or a canonical text.
+        """The budget of a name, a canonical text or a definition.
 
         Raises:
             UnknownError: there is none; it quotes the name and the nearest one.
+            AmbiguousError: there are several; it quotes their definitions.
         """
-        known = {str(budget): budget for budget in self.budgets}
-        known.update({budget.label: budget for budget in self.budgets})
-        if name in known:
-            return known[name]
+        if name in self._named:
+            found = self._named[name]
+        else:
+            found = [budget for budget in self.budgets if str(budget) == name]
+        found = found or [budget for budget in self._known if definition(budget) == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise AmbiguousError(
+                f"{name!r} is the name of {len(found)} budgets in this ledger, and nothing says "
+                f"which is in force: {_quoted(found)}; give one of these texts in its place, or "
+                "the file that says it: --budgets FILE"
+            )
+        if before := [budget for budget in self._known if budget.label == name]:
+            raise UnknownError(
+                f"nothing has been spent yet of the budget {name!r} that is in force; "
+                f"in this ledger is {_quoted(before)}"
+            )
+        known = dict.fromkeys([*map(str, self.budgets), *self._named])
         hint = nearest(name, tuple(known))
         raise UnknownError(f"no budget {name!r} has been used in this ledger{hint}")
+
+    def title(self, budget: Budget) -> str:
+        """Its name or text; its definition where others that may be in force have the same."""
+        several = len(self._named.get(budget.label, ())) > 1
+        return definition(budget) if several else budget.label
 
     def key(self, budget: Budget, payer: Mapping[str, str], *, unseen: bool = False) -> Key:
         """What an account of a budget is kept for.
@@ -142,6 +173,10 @@ class Operator:
         """See `Ledger.exempt`."""
         self._ledger.exempt(key, until_ns, now_ns)
 
+    def _used(self, budget: Budget) -> Used:
+        found = self._store.standings(identity_of(budget), FOREVER_NS, -1)
+        return max((Used(each.start_ns, each.end_ns) for each in found), default=Used())
+
     @property
     def stopped(self) -> bool:
         """Whether all calls are refused."""
@@ -150,6 +185,10 @@ class Operator:
     def stop(self, *, stopped: bool) -> None:
         """Have all programs refuse all calls, or let them go on."""
         self._ledger.stop(stopped=stopped)
+
+
+def _quoted(budgets: Iterable[Budget]) -> str:
+    return ", ".join(repr(definition(budget)) for budget in budgets)
 
 
 def _shown(keys: tuple[str, ...], values: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from otel_atm.budget import Budget
 from otel_atm.cli_budgets import budgets
 from otel_atm.ledger import Hold, Key, Line, Shortage
+from otel_atm.ledger.definitions import definition
 from otel_atm.ledger.leased import LeasedLedger
 from otel_atm.ledger.sqlite import SqliteStore
 
@@ -230,3 +231,122 @@ def test_check_fails_for_a_file_with_mistakes(run: Callable[..., Result], tmp_pa
     assert not json.loads(run("check", "budgets.yaml", "--json").stdout)["ok"]
     assert run("check", "budgets.yaml", "--json").exit_code == 1
     assert run("check", "nothing.yaml").exit_code == 1
+
+
+DAY_NS = 86_400 * 10**9
+BY_DAY = Budget("1000 tokens / day per user", name="limits")
+BY_MONTH = Budget("9000 tokens / month per user", name="limits")
+IN_BERLIN = Budget("1000 tokens / day per user", tz="Europe/Berlin")
+
+
+def spend_of(budget: Budget, path: Path, amount: int, now_ns: int) -> None:
+    """A program with this budget spends, and ends."""
+    ledger = LeasedLedger(SqliteStore(path), threaded=False)
+    ledger.use([budget])
+    hold = ledger.admit(ledger.claim([Line(Key(budget, ("ann",)), 0, amount, exact=True)]), now_ns)
+    assert not isinstance(hold, Shortage)
+    ledger.settle(hold, (amount,))
+    ledger.close()
+
+
+class TestANameWhoseWindowHasChanged:
+    """Its accounts of before lie in the ledger, too."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "tokens.duckdb.ledger"
+
+    @pytest.fixture
+    def both(self, path: Path) -> None:
+        """Used in windows that are both current: nobody can tell which is in force."""
+        for budget, amount in ((BY_DAY, 300), (BY_MONTH, 40)):
+            spend_of(budget, path, amount, time.time_ns())
+
+    def amounts(self, run: Callable[..., Result], *more: str) -> dict[str, tuple[int, int]]:
+        """Of each definition: used, and limit with grants."""
+        rows = json.loads(run("show", "--json", *more).stdout)["budgets"]
+        return {row["definition"]: (row["used"], row["limit"]) for row in rows}
+
+    def test_is_shown_with_both_definitions(self, run: Callable[..., Result], both: None) -> None:
+        shown = run("show").stdout
+        assert "limits: 1000 tokens / day per user (tz=UTC)\n" in shown
+        assert "limits: 9000 tokens / month per user (tz=UTC)\n" in shown
+
+    @pytest.mark.parametrize(
+        "command", [("grant", "limits", "50"), ("reset", "limits"), ("exempt", "limits")]
+    )
+    def test_is_an_error_that_says_how_to_choose_and_changes_nothing(
+        self, run: Callable[..., Result], both: None, command: tuple[str, ...]
+    ) -> None:
+        before = self.amounts(run)
+        found = run(*command, "--payer", "user=ann")
+        assert found.exit_code == 1
+        assert found.stderr == (
+            "Error: 'limits' is the name of 2 budgets in this ledger, and nothing says which is in "
+            "force: 'limits: 1000 tokens / day per user (tz=UTC)', 'limits: 9000 tokens / month "
+            "per user (tz=UTC)'; give one of these texts in its place, or the file that says it: "
+            "--budgets FILE\n"
+        )
+        assert self.amounts(run) == before
+
+    @pytest.mark.parametrize("budget", [BY_DAY, BY_MONTH], ids=["day", "month"])
+    def test_is_chosen_by_its_definition(
+        self, run: Callable[..., Result], both: None, budget: Budget
+    ) -> None:
+        before, chosen = self.amounts(run), definition(budget)
+        assert run("grant", chosen, "50", "--payer", "user=ann").exit_code == 0
+        used, limit = before[chosen]
+        assert self.amounts(run) == before | {chosen: (used, limit + 50)}
+        assert run("reset", chosen, "--payer", "user=ann").exit_code == 0
+        assert self.amounts(run) == before | {chosen: (0, budget.cap)}
+
+    @pytest.mark.parametrize("budget", [BY_DAY, BY_MONTH], ids=["day", "month"])
+    def test_is_chosen_by_the_file_that_is_in_force(
+        self, run: Callable[..., Result], both: None, tmp_path: Path, budget: Budget
+    ) -> None:
+        file = tmp_path / "budgets.yaml"
+        file.write_text(f"budgets: [{{text: {budget}, name: limits}}]\n")
+        before = self.amounts(run)
+        said = ("--budgets", str(file))
+        assert self.amounts(run, *said) == {definition(budget): before[definition(budget)]}
+        assert run("grant", "limits", "50", "--payer", "user=ann", *said).exit_code == 0
+        used, limit = before[definition(budget)]
+        assert self.amounts(run) == before | {definition(budget): (used, limit + 50)}
+        assert "limits\n" in run("show", *said).stdout
+
+    def test_of_which_nothing_was_spent_as_the_file_has_it_is_an_error(
+        self, run: Callable[..., Result], path: Path, tmp_path: Path
+    ) -> None:
+        spend_of(BY_DAY, path, 300, time.time_ns())
+        file = tmp_path / "budgets.yaml"
+        file.write_text(f"budgets: [{{text: {BY_MONTH}, name: limits}}]\n")
+        found = run("grant", "limits", "50", "--payer", "user=ann", "--budgets", str(file))
+        assert found.exit_code == 1
+        assert found.stderr == (
+            "Error: nothing has been spent yet of the budget 'limits' that is in force; in this "
+            "ledger is 'limits: 1000 tokens / day per user (tz=UTC)'\n"
+        )
+
+    @pytest.mark.parametrize("first", [BY_DAY, BY_MONTH], ids=["day-first", "month-first"])
+    def test_is_the_one_that_was_used_in_a_later_window_whichever_was_made_first(
+        self, run: Callable[..., Result], path: Path, first: Budget
+    ) -> None:
+        now_ns, then_ns = time.time_ns(), time.time_ns() - 40 * DAY_NS
+        for budget in (first, BY_MONTH if first is BY_DAY else BY_DAY):
+            spend_of(budget, path, 10, now_ns if budget is BY_DAY else then_ns)
+        assert run("grant", "limits", "50", "--payer", "user=ann").exit_code == 0
+        assert self.amounts(run) == {definition(BY_DAY): (10, 1050)}
+        assert "limits\n" in run("show").stdout
+
+    def test_a_text_is_a_name_too(self, run: Callable[..., Result], path: Path) -> None:
+        unnamed = Budget("1000 tokens / day per user")
+        for budget in (unnamed, IN_BERLIN):
+            spend_of(budget, path, 10, time.time_ns())
+        found = run("reset", str(unnamed), "--payer", "user=ann")
+        assert "(tz=UTC)', '1000 tokens / day per user (tz=Europe/Berlin)'" in found.stderr
+        for budget in (unnamed, IN_BERLIN):
+            assert run("reset", definition(budget), "--payer", "user=ann").exit_code == 0
+        assert self.amounts(run) == {
+            definition(unnamed): (0, 1000),
+            definition(IN_BERLIN): (0, 1000),
+        }
