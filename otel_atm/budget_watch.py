@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +11,55 @@ from otel_atm.budget_file import lets_go_on, says_stop
 from otel_atm.errors import AtmError
 from otel_atm.trouble import Trouble, logger
 from otel_atm.watch import FileWatch
+
+
+class BudgetFiles:
+    """The file that budgets come from, and those of before that stop all calls.
+
+    Args:
+        take: puts into force what a file says now: see `BudgetWatch`.
+        stop: as of `BudgetWatch`.
+        tell: as of `LastingStops`.
+        trouble: as of `BudgetWatch`.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[str], int],
+        stop: Callable[[], None],
+        tell: Callable[[], None],
+        trouble: Trouble,
+    ) -> None:
+        self._take, self._stop, self._trouble = take, stop, trouble
+        self._now: BudgetWatch | None = None
+        self._before = LastingStops(tell, trouble)
+
+    def follow(self, path: str | None, *, stopped: bool = False) -> None:
+        """Follow another file, or none.
+
+        Args:
+            path: of the file.
+            stopped: whether the one of before stops all calls.
+        """
+        before, self._now = self._now, None
+        if before is not None:
+            before.stop()
+            if stopped:
+                self._before.keep(os.fspath(before.path))
+        if path is not None:
+            self._before.end(path)  # it speaks for itself again
+            self._now = BudgetWatch(path, partial(self._take, path), self._stop, self._trouble)
+            self._now.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a file of before stops all calls."""
+        return bool(self._before.watches)
+
+    @property
+    def watches(self) -> list[FileWatch]:
+        """Of all files that are followed."""
+        return [*self._before.watches.values(), *([] if self._now is None else [self._now])]
 
 
 class BudgetWatch(FileWatch):

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -16,21 +15,20 @@ from opentelemetry.metrics import MeterProvider
 from otel_atm.budget import Budget, read_budgets
 from otel_atm.budget_file import BudgetFile, read_budget_file
 from otel_atm.budget_text import MAX_LIMIT
-from otel_atm.budget_watch import BudgetWatch, LastingStops
+from otel_atm.budget_watch import BudgetFiles
 from otel_atm.errors import ConfigurationError
 from otel_atm.facade.hooks import hooks
 from otel_atm.facade.rows import Rows, check_policy
 from otel_atm.gate import Alert, Gate
 from otel_atm.guards.hosts import read_gateways
 from otel_atm.ledger import Ledger
-from otel_atm.ledgers import check_ledger, open_ledger
+from otel_atm.ledgers import check_ledger, named_ledger, open_ledger, say_it_stays
 from otel_atm.metrics import Metrics
 from otel_atm.pricing import PriceFile, Prices, read_price_file
 from otel_atm.spans.attribution import check_baggage_keys
 from otel_atm.spans.emitters import are_siblings, is_followed, swallows
 from otel_atm.store.store import Store, read_store
 from otel_atm.trouble import Trouble
-from otel_atm.watch import FileWatch
 
 #: What `budgets=` may be: a file's path, or budgets and texts.
 Budgets = str | os.PathLike[str] | Iterable[Budget | str]
@@ -186,6 +184,7 @@ class Assembly:
 
     Attributes:
         gate: that calls pass.
+        ledger_name: where budgets are counted: see `named_ledger`.
         store: that keeps their rows; None when nothing is kept.
     """
 
@@ -193,6 +192,7 @@ class Assembly:
         trouble = Trouble()
         self.settings = settings
         self.store = read_store(settings.store, trouble)
+        self.ledger_name = named_ledger(settings.ledger, self.store)
         prices = Prices(settings.price_file)
         # Importing the table takes half a second, which the first call need not wait for. But
         # httpx2, which comes with it, may not be seen half imported by a client of the application.
@@ -210,14 +210,13 @@ class Assembly:
             is_followed=is_followed,
         )
         self._rows: Rows | None = None
-        self._stops = LastingStops(self._say_stop, trouble)
+        self._files = BudgetFiles(self._reread, self._stop_all, self._say_stop, trouble)
         self.renew_sinks()
         self._join_backlog()
         self.gate.alerts.replace(None, settings.on_alert)
         self._say_stop()
         self._metrics = Metrics(self.gate, self.store, meter_provider)
-        self._watch: BudgetWatch | None = None
-        self._follow_file()
+        self._files.follow(settings.budget_file)
 
     def configure(self, settings: Settings) -> None:
         """Change the settings, but for ledger, prices and clock, for calls from now on.
@@ -225,23 +224,28 @@ class Assembly:
         Raises:
             ConfigurationError: another one of these is asked for; nothing was changed then.
         """
-        before = self.settings
-        for name in ("ledger", "prices", "clock"):
-            if getattr(settings, name) != getattr(before, name):
+        before, old, store = self.settings, None, self.store
+        if settings.store != before.store:
+            old, store = store, read_store(settings.store, self.gate.trouble)
+        elsewhere = named_ledger(settings.ledger, store) != self.ledger_name
+        for name, differs in (
+            ("ledger", elsewhere and settings.ledger != before.ledger),
+            ("prices", settings.prices != before.prices),
+            ("clock", settings.clock != before.clock),
+        ):
+            if differs:
                 raise ConfigurationError(
                     f"another {name} needs a new start: shut the old handle down"
                 )
-        if settings.store != before.store:
-            old, self.store = self.store, read_store(settings.store, self.gate.trouble)
-            self._metrics.store = self.store
+        if store is not self.store:
+            self.store = self._metrics.store = store
             self._join_backlog()
-        else:
-            old = None
+            if elsewhere:
+                say_it_stays(self.ledger_name, store)
         self.settings = settings
         self.gate.alerts.replace(before.on_alert, settings.on_alert)
         if settings.budget_file != before.budget_file:
-            self._keep_stop(before)
-            self._follow_file()
+            self._files.follow(settings.budget_file, stopped=before.stopped)
         self._apply()
         if old is not None:
             old.close()
@@ -279,7 +283,7 @@ class Assembly:
 
     def retire(self) -> None:
         """Close for good: metrics end too, and the file of budgets is watched no longer."""
-        for watch in self._watches():
+        for watch in self._files.watches:
             watch.stop()
         self.close()
         self._metrics.close()
@@ -287,7 +291,7 @@ class Assembly:
     def after_fork(self) -> None:
         """In a forked child: renew all that belongs to the parent; a `Store` does so by itself."""
         self.gate.after_fork()
-        for watch in self._watches():
+        for watch in self._files.watches:
             watch.after_fork()
 
     def _apply(self) -> None:
@@ -298,32 +302,7 @@ class Assembly:
         self._say_stop()
 
     def _say_stop(self) -> None:
-        self.gate.stop("file", stopped=self.settings.stopped or bool(self._stops.watches))
-
-    def _keep_stop(self, before: Settings) -> None:
-        """Whoever has stopped all calls in the file of before goes on stopping them there."""
-        if before.budget_file is not None and before.stopped:
-            self._stops.keep(before.budget_file)
-        if self.settings.budget_file is not None:
-            self._stops.end(self.settings.budget_file)  # it speaks for itself again
-
-    def _watches(self) -> list[FileWatch]:
-        watches = self._stops.watches.values()
-        return [*watches, *([] if self._watch is None else [self._watch])]
-
-    def _follow_file(self) -> None:
-        """Watch the file that the budgets come from."""
-        if self._watch is not None:
-            self._watch.stop()
-        path, self._watch = self.settings.budget_file, None
-        if path is not None:
-            self._watch = BudgetWatch(
-                path,
-                partial(self._reread, path),
-                self._stop_all,
-                self.gate.trouble,
-            )
-            self._watch.start()
+        self.gate.stop("file", stopped=self.settings.stopped or self._files.stopped)
 
     def _reread(self, path: str) -> int:
         """Take what the file says now; how many budgets."""

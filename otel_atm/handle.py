@@ -105,9 +105,9 @@ class Handle:
         joined.sort(key=lambda one: one is not everybodys)
         provider = joined[0] if joined else None
         assembly = self._processor._assembly
-        settings = assembly.settings
+        guards = assembly.settings.guards
         return examine_process(
-            self._processor, provider, assembly.store, settings.ledger, guards=settings.guards
+            self._processor, provider, assembly.store, assembly.ledger_name, guards=guards
         )
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -186,7 +186,8 @@ def init(
         budgets: as of `TokenSpanProcessor`.
         ledger: as of `TokenSpanProcessor`.
         store: path of the DuckDB file; None: keep nothing. Another one, later, leaves a ledger that
-            lies beside the first one where it is.
+            lies beside the first one where it is, and a warning says so: calls in flight are held
+            there. To count beside the new one, shut the handle down first.
         default_hold: as of `TokenSpanProcessor`.
         meter_provider: None: the global one, or, where ``OTEL_METRICS_EXPORTER`` or an OTLP
             endpoint names an exporter, a new one made global.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
 from otel_atm.errors import ConfigurationError
 from otel_atm.ledger import Ledger, MemoryLedger
 from otel_atm.store.store import Store
-from otel_atm.trouble import Trouble
+from otel_atm.trouble import Trouble, logger
 
 _EXPECTED: Final = "expected 'auto', 'memory', 'sqlite:///file' or a Ledger"
 _SQLITE: Final = "sqlite:///"
@@ -35,6 +36,33 @@ def sqlite_file(ledger: str) -> str | None:
     """The file that ``sqlite:///file`` names; None for anything else."""
     path = ledger.removeprefix(_SQLITE)
     return path if path and path != ledger else None
+
+
+def named_ledger(ledger: str | Ledger[Any], store: Store | None) -> str | Ledger[Any]:
+    """What `open_ledger` opens by this name: "memory", or ``sqlite:///`` and a whole path."""
+    if not isinstance(ledger, str):
+        return ledger
+    file = store.paths.ledger if ledger == "auto" and store is not None else sqlite_file(ledger)
+    return "memory" if file is None else f"{_SQLITE}{os.path.realpath(file)}"
+
+
+def say_it_stays(ledger: str | Ledger[Any], store: Store | None) -> None:
+    """Warn that budgets go on counting in a ledger that is not the one beside the store.
+
+    Args:
+        ledger: as of `named_ledger`.
+        store: the new one; None: nothing is kept any more.
+    """
+    where = "memory" if ledger == "memory" else str(ledger).removeprefix(_SQLITE)
+    logger.warning(
+        "otel-atm: rows go to %s from now on, but budgets go on counting in %s, where calls in "
+        "flight are held. To count %s, shut the handle down and call init again; to stay, and say "
+        "so, give ledger=%r",
+        "no file" if store is None else store.paths.database,
+        where,
+        "in memory" if store is None else f"in {store.paths.ledger}",
+        ledger,
+    )
 
 
 def open_ledger(ledger: str | Ledger[Any], store: Store | None, trouble: Trouble) -> Ledger[Any]:

@@ -32,7 +32,7 @@ class Program:
         self.look()
 
     def look(self) -> None:
-        for watch in self.processor._assembly._watches():
+        for watch in self.processor._assembly._files.watches:
             watch.check()
 
     @property
@@ -146,7 +146,7 @@ def test_a_file_that_is_gone_changes_nothing_and_is_told_once_until_it_is_back(
 def test_other_budgets_may_take_its_place(program: Program) -> None:
     program.processor.set_budgets(["9 tokens / day"])
     assert program.labels == ["9 tokens / day"]
-    assert program.processor._assembly._watch is None
+    assert program.processor._assembly._files.watches == []
 
 
 STOP = "stop: true\nbudgets: [500 tokens / day]\n"
@@ -173,7 +173,7 @@ def test_a_program_that_takes_other_budgets_does_not_lift_an_operators_stop(
     program.look()
     program.spend(1)
     assert program.labels == ["8 tokens / day"]
-    assert program.processor._assembly._watches() == []
+    assert program.processor._assembly._files.watches == []
 
 
 def test_nor_one_that_takes_them_from_another_file(program: Program, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_nor_one_that_takes_them_from_another_file(program: Program, tmp_path: P
     program.processor.set_budgets(program.path)
     program.write(GO_ON)
     program.spend(1)
-    assert len(program.processor._assembly._watches()) == 1
+    assert len(program.processor._assembly._files.watches) == 1
 
 
 def test_a_limit_that_is_added_does_not_lift_the_stop_of_a_file_with_mistakes(
