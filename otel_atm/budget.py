@@ -11,6 +11,7 @@ from otel_atm import budget_text
 from otel_atm.budget_fields import (
     ACTIONS,
     BLOCK_AT,
+    MISSING,
     MODES,
     ON_ERROR,
     UNSET,
@@ -21,7 +22,6 @@ from otel_atm.budget_fields import (
     clock_of,
     degrade_to_of,
     exactly,
-    missing_of,
     one_of,
     plain,
     terms_of,
@@ -68,7 +68,7 @@ class Budget:
         mode: what a call is held at: "expected" what such calls use, "strict" what it can use at
             most.
         missing: of calls without a key of `by`: "shared" counts them together, "skip" leaves them
-            out, "block" refuses them. These two only where calls are counted apart.
+            out, "block" refuses them.
         on_error: when the ledger's store cannot be asked: "allow", "block", or "local", which
             counts in this process.
         alert_at: fractions of the limit, in (0, 1], also as "80%", that are told when reached;
@@ -78,10 +78,8 @@ class Budget:
         name: shown in errors, rows and metrics instead of the canonical text. Spend belongs to the
             name where there is one, else to all that says what is counted; never to the limit.
         tz: IANA name of the time zone whose calendar the window follows.
-        week_start: the day that weeks start on: "monday" to "sunday"; another one only for the
-            window "week".
-        month_day: the day that months start on, 1 to 31, or the last one of a shorter month;
-            another one only for the window "month".
+        week_start: the day that weeks start on: "monday" to "sunday".
+        month_day: the day that months start on, 1 to 31, or the last one of a shorter month.
         weights: what a token of a kind counts, 0 to 1000; 1 for kinds that are not named. Kinds:
             "input" (neither read from nor written to a cache), "cache_read", "cache_write",
             "output" (without reasoning), "reasoning".
@@ -165,7 +163,7 @@ class Budget:
         set_(self, "limit", self.shown(terms.cap))
         set_(self, "action", action)
         set_(self, "mode", one_of("mode", mode, MODES))
-        set_(self, "missing", missing_of(missing, terms))
+        set_(self, "missing", one_of("missing", missing, MISSING))
         set_(self, "on_error", one_of("on_error", on_error, ON_ERROR))
         set_(self, "alert_at", alerts(alert_at))
         set_(self, "degrade_to", degrade_to_of(degrade_to, action))

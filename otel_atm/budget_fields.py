@@ -123,23 +123,14 @@ def _shared(name: str, tz: str, week_start: str, month_day: int) -> Window:
 
 
 def clock_of(name: str, tz: str, week_start: str, month_day: int) -> Window:
-    """Without a zone where the window has no calendar: all budgets may be given one."""
+    """With those settings only that matter to the window; all of them are checked."""
     Window(name, tz, week_start, month_day)
-    if week_start != "monday" and name != "week":
-        _refuse("week_start", week_start, f"nothing, as the window is {name!r}; 'week' takes it")
-    if month_day != 1 and name != "month":
-        _refuse("month_day", month_day, f"nothing, as the window is {name!r}; 'month' takes it")
-    return _shared(name, tz if name in CALENDAR else "UTC", week_start, month_day)
-
-
-def missing_of(value: object, terms: Terms) -> str:
-    """What becomes of calls without a key, where the budget counts any apart."""
-    missing = one_of("missing", value, MISSING)
-    if missing != "shared" and not terms.by and terms.window not in ("trace", "session"):
-        _refuse(
-            "missing", value, "nothing, as the budget counts all calls together; 'per KEY' takes it"
-        )
-    return missing
+    return _shared(
+        name,
+        tz if name in CALENDAR else "UTC",
+        week_start if name == "week" else "monday",
+        month_day if name == "month" else 1,
+    )
 
 
 # What happens then ----------------------------------------------------------------------------

@@ -14,15 +14,13 @@ from otel_atm.errors import BudgetError, ConfigurationError
 
 #: What a budget of a file may say: the arguments of `Budget`, of which one is the text.
 KEYS: Final = tuple(name for name in inspect.signature(Budget).parameters)
-#: What a budget must have, if no text says it.
-_NEEDED: Final = ("limit", "window")
+#: Instead of what a budget must have but cannot be read, so that the rest of it is read, too.
+_STAND_IN: Final[dict[str, Any]] = {"limit": 1, "window": "day"}
 #: What makes sense or not depending on another key, so that nothing is said of it if that is wrong.
 _DEPENDING: Final = {
     "action": ("degrade_to", "block_at"),
     "unit": ("limit", "weights", "on_unknown_price"),
-    "window": ("missing",),
-    "by": ("missing",),
-    "text": ("weights", "on_unknown_price", "missing"),
+    "text": ("weights", "on_unknown_price"),
 }
 _NUMBERS: Final = ("limit", "alert_at", "block_at", "month_day", "weights", "on_unknown_price")
 
@@ -146,14 +144,7 @@ def _tried(given: dict[str, Any], item: Node, problems: Problems) -> Budget | No
                 return None
             for key in wrong:
                 _take_out(key, given)
-            if "text" not in given:
-                given = {**_stand_in(given), **given}
-
-
-def _stand_in(given: dict[str, Any]) -> dict[str, Any]:
-    """Instead of what cannot be read: what suits the rest, so that it is read, too."""
-    window = "month" if "month_day" in given else "week" if "week_start" in given else "day"
-    return {"limit": 1, "window": window}
+            given.update({key: of for key, of in _STAND_IN.items() if not {key, "text"} & {*given}})
 
 
 def _blame(error: BudgetError, given: dict[str, Any]) -> list[str]:
@@ -161,7 +152,7 @@ def _blame(error: BudgetError, given: dict[str, Any]) -> list[str]:
     if error.field:
         return [error.field] if error.field in given else []
     if "text" not in given:  # limit or window are missing
-        return [key for key in _NEEDED if key not in given]
+        return [key for key in _STAND_IN if key not in given]
     return [key for key in TERMS if key in given] or ["text"]
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable
 
 from otel_atm.budget import Budget
-from otel_atm.errors import BudgetError
 from otel_atm.ledger.account import Account
 from otel_atm.ledger.book import IDLE_NS, Book, LastingBook
 from otel_atm.ledger.grants import Bucket
@@ -134,12 +133,6 @@ def about(budget: Budget) -> str:
 
 
 def budget_of(text: str) -> Budget:
-    """The budget that `about` has described, also of a version that took what has no effect."""
+    """The budget that `about` has described."""
     said, others = json.loads(text)
-    while True:
-        try:
-            return Budget(said, **others)
-        except BudgetError as error:
-            if error.field not in {"week_start", "month_day", "missing"} & others.keys():
-                raise
-            del others[error.field]
+    return Budget(said, **others)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from otel_atm.budget import Budget
-from otel_atm.errors import BudgetError
 from otel_atm.ledger.definitions import Used, definition, in_force
 from otel_atm.ledger.leased_book import about, budget_of, identity_of
 
@@ -64,11 +61,3 @@ def test_what_is_said_to_be_in_force_is_whatever_was_used() -> None:
 def test_a_budget_is_read_as_it_was_written(budget: Budget) -> None:
     again = budget_of(about(budget))
     assert (again, identity_of(again)) == (budget, identity_of(budget))
-
-
-def test_what_an_older_version_took_without_effect_is_no_mistake_in_a_ledger() -> None:
-    others = {"month_day": 5, "week_start": "sunday", "missing": "skip", "mode": "strict"}
-    found = budget_of(json.dumps(["5 tokens / day", others]))
-    assert found == Budget("5 tokens / day", mode="strict")
-    with pytest.raises(BudgetError, match="mode='stricter'"):
-        budget_of(json.dumps(["5 tokens / day", {"month_day": 5, "mode": "stricter"}]))

@@ -67,6 +67,7 @@ def budget() -> None:
         alert_at=[0.5, "80%"],
         name="teams",
         tz="Europe/Berlin",
+        week_start="sunday",
         month_day=15,
         weights={"cache_read": 0.1},
         on_unknown_price=3,
@@ -75,7 +76,6 @@ def budget() -> None:
     assert_type(made.by, tuple[str, ...])
     assert_type(made.alert_at, tuple[float, ...])
     atm.Budget("5 tokens / day", alert_at="80%")
-    atm.Budget("5 tokens / week", week_start="sunday")
     atm.Budget(5)  # type: ignore[arg-type]
 
 

@@ -903,40 +903,12 @@ class TestSettings:
                 ),
             ),
             ({"month_day": 0}, "month_day=0: expected a day of the month, 1 to 31"),
-            (
-                {"month_day": 15},
-                "month_day=15: expected nothing, as the window is 'day'; 'month' takes it",
-            ),
-            (
-                {"week_start": "sunday"},
-                "week_start='sunday': expected nothing, as the window is 'day'; 'week' takes it",
-            ),
-            *(
-                (
-                    {"missing": missing},
-                    (
-                        f"missing={missing!r}: expected nothing, as the budget counts all calls "
-                        "together; 'per KEY' takes it"
-                    ),
-                )
-                for missing in ("skip", "block")
-            ),
         ],
     )
     def test_that_cannot_be_used_are_quoted(self, settings: Any, message: str) -> None:
         with pytest.raises(BudgetError) as raised:
             Budget("5 tokens / day", **settings)
         assert str(raised.value) == message
-
-    @pytest.mark.parametrize("window", ["minute", "hour", "day", "week", "rolling 30 days", "call"])
-    def test_a_day_of_months_is_for_months(self, window: str) -> None:
-        with pytest.raises(BudgetError, match=f"month_day=2: .* the window is '{window}'"):
-            Budget(limit=5, window=window, month_day=2)
-        assert Budget(limit=5, window=window, month_day=1) == Budget(limit=5, window=window)
-
-    @pytest.mark.parametrize("window", ["trace", "session", "day per user"])
-    def test_a_key_may_be_missing_wherever_calls_are_counted_apart(self, window: str) -> None:
-        assert Budget(f"5 tokens / {window}", missing="block").missing == "block"
 
     @pytest.mark.parametrize("price", ["blok", -1, float("nan"), True, "5"])
     def test_a_price_is_a_number_or_one_of_two_words(self, price: Any) -> None:
@@ -946,7 +918,7 @@ class TestSettings:
 
 settings_of_all_kinds = [
     Budget("5 tokens / day per user where env=prod"),
-    Budget("5 tokens / day per app", name="daily", mode="strict", missing="skip", on_error="local"),
+    Budget("5 tokens / day", name="daily", mode="strict", missing="skip", on_error="local"),
     Budget("0.5 USD / month", action="degrade", degrade_to="m", block_at=1.5, alert_at="80%"),
     Budget("5 USD / month", action="warn", on_unknown_price=2.5, tz="Asia/Tokyo", month_day=31),
     Budget("5 USD / week", week_start="sunday", tz="Europe/Berlin"),
@@ -968,7 +940,7 @@ class TestValue:
     def test_shows_what_was_said(self) -> None:
         assert [repr(budget) for budget in settings_of_all_kinds[1:4]] == [
             (
-                "Budget('5 tokens / day per app', mode='strict', missing='skip', on_error='local', "
+                "Budget('5 tokens / day', mode='strict', missing='skip', on_error='local', "
                 "name='daily')"
             ),
             (
@@ -996,7 +968,7 @@ class TestClock:
         assert Budget("5 tokens / month", month_day=15).clock == Window("month", month_day=15)
 
     def test_is_one_object_for_budgets_whose_periods_are_the_same(self) -> None:
-        one = Budget("5 tokens / day", tz="Asia/Tokyo")
+        one = Budget("5 tokens / day", tz="Asia/Tokyo", week_start="sunday", month_day=5)
         assert one.clock is Budget("9 USD / day per user", tz="Asia/Tokyo").clock
         rolling = Budget("5 tokens / rolling 60 minutes", tz="Asia/Tokyo").clock
         assert rolling is Budget("9 tokens / rolling hour").clock
@@ -1036,7 +1008,9 @@ class TestIdentity:
             ("5 tokens / rolling 5 days", {"tz": "Asia/Tokyo"}, True),
             ("5 tokens / session", {"tz": "Asia/Tokyo"}, True),
             ("5 tokens / week", {"week_start": "sunday"}, False),
+            ("5 tokens / day", {"week_start": "sunday"}, True),
             ("5 tokens / month", {"month_day": 2}, False),
+            ("5 tokens / week", {"month_day": 2}, True),
             ("5 tokens / day", {"weights": {"output": 2}}, False),
             ("5 tokens / day", {"action": "warn", "alert_at": 0.8, "mode": "strict"}, True),
         ],

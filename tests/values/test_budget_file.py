@@ -206,31 +206,6 @@ budget: []
             ),
         ]
 
-    def test_what_does_not_go_with_the_window_has_its_line(self, read: Read) -> None:
-        text = """\
-budgets:
-  - text: 500 tokens / day
-    month_day: 15
-  - limit: 5
-    window: mnth
-    month_day: 15
-  - limit: 6
-    window: wek
-    week_start: sunday
-  - text: 7 tokens / month
-    missing: block
-  - text: 7 tokns / month per user
-    missing: block
-"""
-        found = problems(read, text)
-        assert found[0] == (
-            "budgets.yaml:3: month_day: 15: expected nothing, as the window is 'day'; 'month' "
-            "takes it"
-        )
-        assert [one.split(" ")[0] for one in found[1:]] == [
-            f"budgets.yaml:{line}:" for line in (5, 8, 11, 12)
-        ]
-
     def test_in_toml_have_their_lines_too(self, read: Read) -> None:
         text = """\
 [[budgets]]
