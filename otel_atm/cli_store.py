@@ -50,9 +50,9 @@ def drain(db: str, retry: bool, as_json: bool) -> None:
     rows, unread = _drained(paths, retry=retry)
     waiting, aside = draining.spooled_bytes(paths), len(draining.aside(paths))
     if as_json:
-        files = [] if unread is None else unread.files
-        said = {"rows": rows, "waiting_bytes": waiting, "aside": aside, "unread": files}
-        echo_json({"database": str(paths.database), **said})
+        said = {"rows": rows, "waiting_bytes": waiting, "aside": aside}
+        more = {} if unread is None else {"unread": unread.files}
+        echo_json({"database": str(paths.database), **said, **more})
     else:
         click.echo(f"{_rows(rows)} taken into {db}{_left(waiting, aside)}")
     if unread is not None:
