@@ -60,6 +60,10 @@ OI_CACHE_READ: Final = "llm.token_count.prompt_details.cache_read"
 OI_CACHE_WRITE: Final = "llm.token_count.prompt_details.cache_write"
 OI_REASONING: Final = "llm.token_count.completion_details.reasoning"
 
+# OpenLLMetry before it took the names of GenAI -------------------------------------------------
+LLM_REQUEST_TYPE: Final = "llm.request.type"
+LLM_TOTAL: Final = "llm.usage.total_tokens"
+
 # General --------------------------------------------------------------------------------------
 ERROR_TYPE: Final = "error.type"
 HTTP_STATUS_CODE: Final = "http.response.status_code"

@@ -177,7 +177,7 @@ INSTRUMENTATIONS: Final = (
         clients=("openai",),
         scopes=("langfuse-sdk",),
     ),
-    Instrumentation(  # Traceloop's, as the next
+    Instrumentation(  # Traceloop's, as the next three
         "opentelemetry-instrumentation-groq",
         f"{_OTEL}.groq:GroqInstrumentor",
         "enforced",
@@ -191,21 +191,20 @@ INSTRUMENTATIONS: Final = (
         _OLDER,
         scopes=(f"{_OTEL}.llamaindex",),
     ),
-    *(
-        Instrumentation(
-            f"opentelemetry-instrumentation-{name}",
-            f"{_OTEL}.{name}:{instrumentor}",
-            "unseen",
-            _OLDER,
-            clients=(name,),
-            scopes=(f"{_OTEL}.{name}",),
-        )
-        for name, instrumentor in (
-            ("cohere", "CohereInstrumentor"),
-            ("mistralai", "MistralAiInstrumentor"),
-            ("ollama", "OllamaInstrumentor"),
-            ("together", "TogetherAiInstrumentor"),
-        )
+    Instrumentation(
+        "opentelemetry-instrumentation-cohere",
+        f"{_OTEL}.cohere:CohereInstrumentor",
+        "enforced",
+        clients=("cohere",),
+        scopes=(f"{_OTEL}.cohere",),
+    ),
+    Instrumentation(
+        "opentelemetry-instrumentation-ollama",
+        f"{_OTEL}.ollama:OllamaInstrumentor",
+        "unseen",
+        _NO_EMBEDDINGS,
+        clients=("ollama",),
+        scopes=(f"{_OTEL}.ollama",),
     ),
     *(
         Instrumentation(
@@ -217,6 +216,8 @@ INSTRUMENTATIONS: Final = (
             scopes=(f"{_OTEL}.{name}",),
         )
         for name, instrumentor, client in (
+            ("mistralai", "MistralAiInstrumentor", "mistralai"),
+            ("together", "TogetherAiInstrumentor", "together"),
             ("botocore", "BotocoreInstrumentor", "boto3"),
             ("bedrock", "BedrockInstrumentor", "boto3"),
             ("vertexai", "VertexAIInstrumentor", "google-cloud-aiplatform"),

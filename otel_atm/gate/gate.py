@@ -318,7 +318,8 @@ class Gate(Settlement):
             _latest.set(call)
             if len(self.refused) >= _MOST_REFUSED:
                 self.refused.clear()
-            self.refused[call.span_id] = call
+            if call.span_id:
+                self.refused[call.span_id] = call
         return call
 
     def decision(self, call: Call) -> refusals.Decision:

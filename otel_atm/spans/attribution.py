@@ -19,7 +19,7 @@ from otel_atm.gate import Gate, Kind, Plan
 from otel_atm.scope import CALL_KEYS, NOBODY, Scope, current_scope
 from otel_atm.semconv import ATM_CALL_ID, RESOURCE_SCOPE, SPAN_SCOPE
 from otel_atm.spans.emitters import EMITTERS, GEN_AI, Emitter, Recognised, recognise
-from otel_atm.spans.reading import read_text
+from otel_atm.spans.reading import read_provider, read_text
 
 #: The words in which most spans say what they are.
 KIND, PROVIDER, MODEL = GEN_AI.kind, GEN_AI.provider[0], GEN_AI.model[0]
@@ -100,7 +100,7 @@ class Attribution:
         emitter = known.emitter
         kind = Kind(
             self._scope(resource, attributes, context) | current_scope(),
-            read_text(attributes, emitter.provider),
+            read_provider(emitter, attributes),
             read_text(attributes, emitter.model),
             known.operation,
         )

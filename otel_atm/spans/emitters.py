@@ -24,8 +24,11 @@ class Emitter:
         scope: how the instrumentation scopes begin whose spans have no attributes when they start,
             so that `names` tells; None for a convention that does without.
         names: how the names of such spans begin → the operation.
+        late: whether such a span starts when its call is over: it is never refused.
         provider, model: attributes to look for, best first.
         input, output, cache_read, cache_write, reasoning: the same, for amounts of tokens.
+        providers: its names of providers, in small letters → those of the others; one that is not
+            among them stays, in small letters. Empty: it says them as the others do.
         cache_apart: whether `input` leaves out what was read from the cache and written to it.
     """
 
@@ -34,6 +37,7 @@ class Emitter:
     operations: Mapping[str, str]
     scope: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    late: bool = False
     provider: tuple[str, ...] = (sc.GEN_AI_PROVIDER_NAME, sc.GEN_AI_SYSTEM)
     model: tuple[str, ...] = (sc.GEN_AI_REQUEST_MODEL, sc.GEN_AI_RESPONSE_MODEL)
     input: tuple[str, ...] = sc.USAGE_INPUT
@@ -41,6 +45,7 @@ class Emitter:
     cache_read: tuple[str, ...] = sc.USAGE_CACHE_READ
     cache_write: tuple[str, ...] = sc.USAGE_CACHE_WRITE
     reasoning: tuple[str, ...] = sc.USAGE_REASONING
+    providers: Mapping[str, str] = field(default_factory=dict)
     cache_apart: bool = False
     given: str = field(init=False)  # where most spans of a call have what it used
     made: str = field(init=False)
@@ -110,8 +115,43 @@ OPENLIT: Final = Emitter(
     names={"chat ": "chat", "embeddings ": "embeddings"},
 )
 
+_OPENLLMETRY_PROVIDERS: Final = {
+    "aws": "aws.bedrock",
+    "azure": "azure.ai.openai",
+    "google": "gcp.gemini",
+    "mistralai": "mistral_ai",
+    "togetherai": "together_ai",
+    "vertexai": "gcp.vertex_ai",
+}
+OPENLLMETRY: Final = Emitter(
+    name="OpenLLMetry, older",
+    kind=sc.LLM_REQUEST_TYPE,
+    operations={"chat": "chat", "completion": "text_completion", "embedding": "embeddings"},
+    provider=(sc.GEN_AI_SYSTEM,),
+    input=sc.USAGE_INPUT[::-1],
+    output=sc.USAGE_OUTPUT[::-1],
+    providers=_OPENLLMETRY_PROVIDERS,
+)
+OPENLLMETRY_RESPONSES: Final = Emitter(
+    name="OpenLLMetry, OpenAI's responses",
+    kind=sc.LLM_TOTAL,  # all that such a span has that other spans have not
+    operations={},
+    scope="opentelemetry.instrumentation.openai.v1",
+    names={"openai.response": "chat"},
+    late=True,
+    providers=_OPENLLMETRY_PROVIDERS,
+)
+
 #: In the order in which they are asked.
-EMITTERS: Final = (GEN_AI, OPEN_INFERENCE, AGENT_FRAMEWORK, OPENLIT_ANTHROPIC, OPENLIT)
+EMITTERS: Final = (
+    GEN_AI,
+    OPEN_INFERENCE,
+    AGENT_FRAMEWORK,
+    OPENLIT_ANTHROPIC,
+    OPENLIT,
+    OPENLLMETRY,
+    OPENLLMETRY_RESPONSES,
+)
 
 #: How the scopes of instrumentations begin that are built on opentelemetry-util-genai: they say
 #: `gen_ai.request.stream` once the answer has begun, and finish reasons once it is whole.
@@ -167,10 +207,12 @@ FOLLOWED: Final = (
     "openinference.instrumentation.",
     "openlit.instrumentation.",
     "opentelemetry.instrumentation.anthropic",
+    "opentelemetry.instrumentation.cohere",
     "opentelemetry.instrumentation.genai.",
     "opentelemetry.instrumentation.google_genai",
     "opentelemetry.instrumentation.groq",
     "opentelemetry.instrumentation.langchain",
+    "opentelemetry.instrumentation.ollama",
     "opentelemetry.instrumentation.openai",
     "pydantic-ai",
 )
@@ -203,11 +245,20 @@ _BY_KIND: Final = tuple(
 
 
 class _Named(dict[str, tuple[tuple[str, Recognised], ...]]):
-    """Instrumentation scope → (how a name begins, what the span is), each found once."""
+    """Instrumentation scope → (how a name begins, what the span is), each found once.
+
+    Args:
+        late: of which emitters.
+    """
+
+    def __init__(self, *, late: bool) -> None:
+        super().__init__()
+        self._late = late
 
     def __missing__(self, scope: str) -> tuple[tuple[str, Recognised], ...]:
         for emitter in EMITTERS:
-            if emitter.scope is not None and scope.startswith(emitter.scope):
+            of_these = emitter.scope is not None and emitter.late is self._late
+            if of_these and scope.startswith(emitter.scope or ""):
                 names = tuple(
                     (start, Recognised(emitter, op)) for start, op in emitter.names.items()
                 )
@@ -220,7 +271,9 @@ class _Named(dict[str, tuple[tuple[str, Recognised], ...]]):
 
 
 _MOST_SCOPES: Final = 4_096
-NAMED: Final = _Named()
+#: Of spans that tell by their names what they are: when they start, and only at their end.
+NAMED: Final = _Named(late=False)
+_LATE_NAMED: Final = _Named(late=True)
 
 
 def recognise_sum(attributes: Mapping[str, Any]) -> Recognised | None:
@@ -249,7 +302,7 @@ def recognise(attributes: Mapping[str, Any], scope: str, name: str) -> Recognise
 
 
 def _named(scope: str, name: str) -> Recognised | None:
-    for start, recognised in NAMED[scope]:
+    for start, recognised in NAMED[scope] or _LATE_NAMED[scope]:
         if name.startswith(start):
             return recognised
     return None

@@ -30,7 +30,7 @@ from otel_atm.spans.alert_event import add_event
 from otel_atm.spans.attribution import KIND, MODEL, PROVIDER, TELLING, Attribution, Known
 from otel_atm.spans.emitters import KINDS, NAMED, Emitter, is_late, recognise, recognise_sum
 from otel_atm.spans.endings import ending_of, is_partial
-from otel_atm.spans.reading import microseconds, read_text, read_tokens
+from otel_atm.spans.reading import microseconds, read_provider, read_text, read_tokens
 from otel_atm.spans.sdk import FAST, best_access
 from otel_atm.usage import MOST_TOKENS
 
@@ -377,7 +377,7 @@ class GateProcessor(SpanProcessor):
             kind = call.plan.kind
             call.plan = self._gate.plan(
                 kind._replace(
-                    provider=kind.provider or read_text(attributes, emitter.provider),
+                    provider=kind.provider or read_provider(emitter, attributes),
                     model=kind.model or read_text(attributes, emitter.model),
                 )
             )

@@ -48,6 +48,14 @@ def read_text(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> str | Non
     return None
 
 
+def read_provider(emitter: Emitter, attributes: Mapping[str, Any]) -> str | None:
+    """The provider that a span names, as all rows name it."""
+    said = read_text(attributes, emitter.provider)
+    if said is None or not emitter.providers:
+        return said
+    return emitter.providers.get(said.lower(), said.lower())
+
+
 def _count(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> int:
     for key in keys:
         value = attributes.get(key)

@@ -294,6 +294,20 @@ class TestARefusal:
         elsewhere(both)
         assert self.refused(bench) == [("refused", 1)]
 
+    def test_of_a_call_without_a_span_does_not_stand_for_one_with_a_span(
+        self, bench: Guarded
+    ) -> None:
+        bench.spend((600, 400, 0, 0, 0), user="ann")
+        bench.rows.clear()
+        assert elsewhere(bench.request, operation="embeddings").refusal is not None
+
+        def both() -> None:  # the span is not made current
+            assert bench.span(1).refusal is not None
+            assert bench.request().refusal is not None
+
+        elsewhere(both)
+        assert self.refused(bench) == [("refused", 1), ("refused", 1)]
+
     def test_that_two_emitters_tell_of_is_one_row(self, bench: Guarded) -> None:
         bench.spend((600, 400, 0, 0, 0), user="ann")
         bench.rows.clear()
