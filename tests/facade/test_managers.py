@@ -164,6 +164,7 @@ class TestRowsThatCannotBeWritten:
         atm.add_user_request(token_count=1)
         assert blocked.handle._processor.trouble.dropped == {"spool_write": 1}
         blocked.trouble = {"spool_write": 1}
+        self.spool.unlink()
 
     @pytest.mark.parametrize("blocked", ["fail"], indirect=True)
     def test_are_errors_of_the_facade_by_fail_and_charged(self, blocked: Told) -> None:
@@ -171,6 +172,7 @@ class TestRowsThatCannotBeWritten:
             atm.add_user_request(token_count=1)
         assert blocked.used["plenty"] == 1
         blocked.trouble = {"spool_write": 1}
+        self.spool.unlink()
 
     @pytest.mark.parametrize("blocked", ["fail"], indirect=True)
     def test_are_no_errors_of_the_next_call(self, blocked: Told) -> None:
