@@ -3,75 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from contextvars import Token
 from functools import cache
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_atm.guards.attempt import safely
 from otel_atm.guards.door import Door
 from otel_atm.guards.flight import Flight, flying
 
+
+class Client(NamedTuple):
+    """Where a client sends a request, as often as it takes.
+
+    Attributes:
+        sync: class and method.
+        asynchronous: the same for those who wait.
+        error: the base of its errors, in the package above, if it wraps or tries again whatever
+            else is raised; "" if it lets that pass.
+        again: argument that tells how often it was tried before, of a method that calls itself.
+        frees: as of `Flight`.
+    """
+
+    sync: tuple[str, str]
+    asynchronous: tuple[str, str]
+    error: str = ""
+    again: str = ""
+    frees: bool = False
+
+
 #: Packages made by the generator that made OpenAI's, and the bases of their errors.
-PACKAGES: Final = {
+_ALIKE: Final = {
     "openai": "OpenAIError",
     "anthropic": "AnthropicError",
     "groq": "GroqError",
     "together": "TogetherError",
     "cerebras.cloud.sdk": "CerebrasError",
     "perplexity": "PerplexityError",
+    "fireworks": "FireworksError",
+}
+#: Mistral's: of this version for its own host, Azure and Google, and of the first one.
+_MISTRAL: Final = ("client", "azure.client", "gcp.client", "")
+
+#: The modules that can be guarded, and the client in each.
+MODULES: Final = {
+    **{
+        f"{package}._base_client": Client(
+            ("SyncAPIClient", "request"), ("AsyncAPIClient", "request"), error, frees=True
+        )
+        for package, error in _ALIKE.items()
+    },
+    **{
+        ".".join(filter(None, ("mistralai", package, "basesdk"))): Client(
+            ("BaseSDK", "do_request"), ("BaseSDK", "do_request_async")
+        )
+        for package in _MISTRAL
+    },
+    "cohere.core.http_client": Client(
+        ("HttpClient", "request"), ("AsyncHttpClient", "request"), again="retries"
+    ),
+    "google.genai._api_client": Client(
+        ("BaseApiClient", "_request"), ("BaseApiClient", "_async_request")
+    ),
 }
 
 
 def guard(
-    module: ModuleType, base_error: str, door: Callable[[], Door | None]
+    module: ModuleType, door: Callable[[], Door | None]
 ) -> list[tuple[type, str, Callable[..., Any]]]:
     """What to wrap: (owner, name, wrapper) of each.
 
     Args:
-        module: ``openai._base_client`` or another one of `PACKAGES`.
-        base_error: the name of the base of the client's errors, in the package above.
+        module: one of `MODULES`.
         door: gives the one that the requests pass; None when guards are off.
     """
+    client = MODULES[module.__name__]
 
     @cache
-    def error() -> type[Exception]:  # when it is asked for, the package has been imported
+    def error() -> type[Exception] | None:  # when it is asked for, the package has been imported
         package = import_module(module.__name__.rpartition(".")[0])
-        found: type[Exception] = getattr(package, base_error)
-        return found
+        return getattr(package, client.error, None)
+
+    def bracket(kwargs: Any) -> Bracket | nullcontext[None]:
+        at = door()
+        if at is None or kwargs.get(client.again):
+            return nullcontext()
+        return Bracket(at, error(), frees=client.frees)
 
     def request(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        at = door()
-        if at is None:
-            return wrapped(*args, **kwargs)
-        with Bracket(at, error()):
+        with bracket(kwargs):
             return wrapped(*args, **kwargs)
 
     async def request_async(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        at = door()
-        if at is None:
-            return await wrapped(*args, **kwargs)
-        with Bracket(at, error()):
+        with bracket(kwargs):
             return await wrapped(*args, **kwargs)
 
+    sides = ((client.sync, request), (client.asynchronous, request_async))
+    found = [(getattr(module, kind), name, wrapper) for (kind, name), wrapper in sides]
     return [
-        *[(client, "request", request) for client in _own(module.SyncAPIClient)],
-        *[(client, "request", request_async) for client in _own(module.AsyncAPIClient)],
-        *[
-            (client, _WAIT, _give_up)
-            for client in (module.SyncAPIClient, module.AsyncAPIClient)
-            if _WAIT in client.__dict__
-        ],
+        *[(one, name, wrapper) for kind, name, wrapper in found for one in _own(kind, name)],
+        *[(kind, _WAIT, _give_up) for kind, _, _ in found if _WAIT in kind.__dict__],
     ]
 
 
-def _own(client: type) -> Iterator[type]:
-    """It, and what is made of it that has a `request` of its own: somebody wrapped it there."""
+def _own(client: type, name: str) -> Iterator[type]:
+    """It, and what is made of it that has such a method of its own: somebody wrapped it there."""
     yield client
     kinds: list[type] = client.__subclasses__()
     for kind in kinds:
-        yield from (one for one in _own(kind) if "request" in one.__dict__)
+        yield from (one for one in _own(kind, name) if name in one.__dict__)
 
 
 #: What they call before they try again. The younger ones let their own errors pass before that.
@@ -91,16 +133,20 @@ class Bracket:
 
     Args:
         door: that they pass.
-        error: the base of the client's own errors.
+        error: as of `Flight`.
+        frees: as of `Flight`.
     """
 
     __slots__ = ("_door", "_error", "_flight", "_token")
 
     _token: Token[Flight | None]
 
-    def __init__(self, door: Door, error: type[Exception]) -> None:
+    def __init__(
+        self, door: Door, error: type[Exception] | None = None, *, frees: bool = True
+    ) -> None:
         self._door, self._error = door, error
         self._flight = Flight(door.wire, error, bracketed=True)
+        self._flight.frees = frees
 
     def __enter__(self) -> Flight:
         self._token = flying.set(self._flight)
@@ -118,6 +164,8 @@ class Bracket:
         else:
             safely(trouble, flight.crash, failure)
         flying.reset(self._token)
-        refusal = flight.refusal
-        if refusal is not None and failure is not refusal and isinstance(failure, self._error):
+        refusal, error = flight.refusal, self._error
+        if refusal is None or error is None or failure is refusal:
+            return
+        if isinstance(failure, error):
             raise refusal from None  # it was wrapped

@@ -89,7 +89,7 @@ class Door:
     def _pass_over(self) -> None:
         """Something else than a model is asked: what a client's span holds is not for it."""
         flight = flying.get()
-        if flight is not None and flight.call is None:
+        if flight is not None and flight.call is None and flight.frees:
             self.wire.pass_over(get_current_span().get_span_context().span_id)
 
     def _pass(self, emitter: str, request: Request) -> Attempt:

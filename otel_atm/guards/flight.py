@@ -52,6 +52,9 @@ class Flight:
         busy: whether it takes no further attempt: one is on its way, or the client has returned.
         failure: of the last attempt; None if it has not failed.
         free: whether no attempt has cost anything.
+        frees: whether a request that asks no model frees the call that the span around it opened:
+            its client has the same span for whatever it asks. Else the span may well tell what
+            was used, of something that no guard knows.
     """
 
     # What is mostly so is read from the class: this is the hot path.
@@ -59,7 +62,7 @@ class Flight:
     attempts = 0
     streaming = busy = False
     failure: str | None = None
-    free = True
+    free = frees = True
     refusal: TokenQuotaExceeded | None = None
 
     def __init__(
@@ -131,9 +134,13 @@ class Flight:
         )
 
     def land(self) -> None:
-        """The client has returned: settle what no answer has settled."""
+        """The client has returned: settle what no answer has settled.
+
+        Some return an answer that is an error, and raise it later.
+        """
         self.busy = True
-        self.end("ok", None)
+        failure = self.failure if self.attempts else None
+        self.end("ok" if failure is None else "error", failure)
 
     def crash(self, failure: BaseException) -> None:
         """The client has raised, the same."""

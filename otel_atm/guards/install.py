@@ -45,10 +45,7 @@ _SEAMS: Final[dict[str, Callable[[ModuleType], Sequence[_Seam]]]] = {
     dspy_unwrap.MODULE: lambda module: dspy_unwrap.guard(module, current),
     mistral_copies.MODULE: lambda module: mistral_copies.guard(module, current),
     **{name: partial(lm15_net.guard, door=current) for name in lm15_net.MODULES},
-    **{
-        f"{package}._base_client": partial(clients.guard, base_error=error, door=current)
-        for package, error in clients.PACKAGES.items()
-    },
+    **{name: partial(clients.guard, door=current) for name in clients.MODULES},
 }
 
 _lock = threading.RLock()
@@ -111,13 +108,15 @@ def _guard(module: ModuleType) -> None:
         if _door is None:
             return
         try:
-            seams = _SEAMS[module.__name__](module)
+            seams = [
+                (owner, name, owner.__dict__[name], wrapper)
+                for owner, name, wrapper in _SEAMS[module.__name__](module)
+            ]
         except Exception as error:  # noqa: BLE001 - another version of the library
             _door.trouble.note("guard_install", error)
             logger.warning("otel-atm: %s cannot be guarded in this version", module.__name__)
             return
-        for owner, name, wrapper in seams:
-            original = owner.__dict__[name]
+        for owner, name, original, wrapper in seams:
             if any(one[0] is owner and one[1] == name for one in _wrapped):
                 continue
             guarded = wrapt.FunctionWrapper(original, wrapper)
