@@ -49,7 +49,8 @@ class Flight:
         attempts: requests that were sent.
         streaming: whether an answer is still on its way.
         refusal: why none may be sent; None while they may.
-        busy: whether it takes no further attempt: one is on its way, or the client has returned.
+        busy: whether it takes no further attempt: one is on its way, or was answered, or the client
+            has returned.
         failure: of the last attempt; None if it has not failed.
         free: whether no attempt has cost anything.
         frees: whether a request that asks no model frees the call that the span around it opened:
@@ -108,7 +109,7 @@ class Flight:
             whole: whether it was seen to its end.
             error: what ended it before.
         """
-        call, self.streaming = self.call, False
+        call, self.streaming, self.busy = self.call, False, True
         if call is None:
             return
         tokens, call.response_id, exact, _ = answer
