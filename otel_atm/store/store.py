@@ -20,6 +20,7 @@ from otel_atm.store.mishaps import in_short, names_holder, was_locked
 from otel_atm.store.paths import StorePaths
 from otel_atm.store.retention import Retention
 from otel_atm.store.spool import Spool
+from otel_atm.store.unread import UnreadError
 from otel_atm.trouble import Trouble
 
 _INTERVAL_S: Final = LONGEST_S
@@ -109,12 +110,15 @@ class Store:
         return self._drain(timeout_s)
 
     def _drain(self, timeout_s: float = 30.0, stopping: threading.Event | None = None) -> bool:
-        started = time.monotonic()
+        started, complete = time.monotonic(), True
         try:
             self._spool.seal()
             lost = sum(self._trouble.dropped.values())
             self._take_in(timeout_s, stopping)
             self._failures = 0
+        except UnreadError as error:  # all others were taken in: no reason to wait, or to keep
+            self._failures, complete = 0, False
+            self._trouble.note("drain", error)
         except Exception as error:  # noqa: BLE001 - the segments stay, and the program goes on
             self._failures += 1
             self._trouble.note("drain", in_short(error, self.paths.database))
@@ -125,7 +129,7 @@ class Store:
         self._tend()
         self._drained_at = time.monotonic()
         kept, self._lost = lost == self._lost, lost
-        return kept
+        return kept and complete
 
     def _tend(self) -> None:
         try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import time_ns
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from otel_atm.cli import main
 from otel_atm.store.drain import drain
 from otel_atm.store.points import put_points
 from otel_atm.store.unread import Unread, UnreadError
+from otel_atm.testing import ManualClock
 from tests.store.conftest import Writer, ids_of, query
 
 COUNT = "select count(*) from usage_events"
@@ -127,6 +129,12 @@ def partly(writer: Writer) -> list[str]:
     return [f"{spool / name}: {reason}" for name, reason in reasons.items()]
 
 
+def drain_all_but_unread(writer: Writer) -> int:
+    with pytest.raises(UnreadError) as caught:
+        drain(writer.paths)
+    return caught.value.rows
+
+
 class TestFilesThatCannotBeRead:
     def test_hold_no_others_up(self, writer: Writer, partly: list[str]) -> None:
         with pytest.raises(UnreadError) as caught:
@@ -155,6 +163,15 @@ class TestFilesThatCannotBeRead:
         said = json.loads(found.stdout)
         assert (said["rows"], said["unread"]) == (1, partly)
         assert "4 files of" in found.stderr
+
+    def test_do_not_keep_what_is_old_from_being_deleted(
+        self, writer: Writer, partly: list[str], clock: ManualClock
+    ) -> None:
+        assert drain_all_but_unread(writer) == 1
+        assert clock() < time_ns() - 7 * 86_400 * 10**9
+        store = atm.Store(writer.paths.database, keep_events="7 days")
+        assert not store.flush()  # since files are left
+        assert query(writer.paths.database, COUNT) == [{"count_star()": 0}]
 
     def test_alone_leave_an_empty_store_that_can_be_asked(
         self, writer: Writer, caplog: pytest.LogCaptureFixture
