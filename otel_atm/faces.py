@@ -23,7 +23,7 @@ from otel_atm.gate import Admission, Alert, BudgetStatus, Tokens
 from otel_atm.gate.wire import Wire
 from otel_atm.guards.door import Door
 from otel_atm.guards.hosts import Hosts
-from otel_atm.guards.install import install, uninstall
+from otel_atm.guards.install import current, install, uninstall
 from otel_atm.ledger import Ledger
 from otel_atm.scope import Scope
 from otel_atm.spans.processor import GateProcessor
@@ -116,6 +116,7 @@ class TokenSpanProcessor(GateProcessor):
         weakref.finalize(self, self._assembly.close)  # also runs when the interpreter exits
         self._wire = Wire(self._gate, self._attribution.plan)
         self._door: Door | None = None
+        self._elders: list[TokenSpanProcessor] = []  # that have stepped down for this one
         self._guard(settings)
         for rival in succession.rivals(self, list(_processors)):
             self.has_rivals = rival.has_rivals = True
@@ -255,7 +256,18 @@ class TokenSpanProcessor(GateProcessor):
         """Shut down for good. A provider cannot forget a processor, so it ignores what comes."""
         self.ignore_spans()
         self._unguard()
+        self.has_retired = True
+        for elder in self._elders:
+            elder._step_up()
+        self._hand_over_guards()
         self._assembly.retire()
+
+    def _hand_over_guards(self) -> None:
+        """Nobody but one that writes to the same place can know which calls were counted."""
+        doors = [rival._door for rival in succession.rivals(self, list(_processors))]
+        left = [door for door in doors if door is not None]
+        if left and current() is None:
+            install(left[-1])
 
     def _is_succeeded(self, span: Span, span_id: int) -> bool:
         """Whether a rival was added to the span's provider later; its elders step down for it."""
@@ -273,6 +285,14 @@ class TokenSpanProcessor(GateProcessor):
         self._unguard()
         if heir._door is not None:
             install(heir._door)
+        heir._elders.append(self)
+
+    def _step_up(self) -> None:
+        """Its heir has retired: count again, unless it has retired itself."""
+        if not self.has_retired:
+            self.heed_spans()
+            self._gate.renew_generation()  # another elder may be the heir now
+            self._guard(self.settings)
 
     def after_fork(self) -> None:
         """In a forked child: open spans and holds are the parent's."""

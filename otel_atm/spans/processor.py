@@ -60,9 +60,10 @@ class GateProcessor(SpanProcessor):
     Attributes:
         ignores_spans: whether it admits nothing any more.
         has_rivals: whether `_is_succeeded` is worth asking.
+        has_retired: whether it is over for good.
     """
 
-    ignores_spans = has_rivals = False
+    ignores_spans = has_rivals = has_retired = False
 
     def __init__(
         self, gate: Gate, *, baggage_keys: Iterable[str] = (), own: Scope = NOBODY
@@ -203,6 +204,12 @@ class GateProcessor(SpanProcessor):
         self.ignores_spans = True
         for door in ("on_start", "_end_unknown"):
             setattr(self, door, _look_away)
+
+    def heed_spans(self) -> None:
+        """End `ignore_spans`, for spans that start from now on."""
+        self.ignores_spans = False
+        for door in ("on_start", "_end_unknown"):
+            self.__dict__.pop(door, None)
 
     def take_from_baggage(self, keys: Iterable[str]) -> None:
         """Take other scope keys from baggage, from now on."""

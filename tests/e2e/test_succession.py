@@ -88,3 +88,21 @@ def test_the_last_one_guards_though_it_was_made_first(
     assert made_first.force_flush()
     assert_each_is_one_row(program, server)
     made_first.retire()
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_the_guards_of_an_elder_stand_again_when_its_heir_has_retired(
+    instrumented: Program, server: ProviderServer, seen: bool
+) -> None:
+    program = instrumented.meter(guards=True)
+    assert program.processor is not None
+    other = second(program)
+    if seen:
+        call(server)
+    else:
+        program.trouble.clear()  # it is said when a span is seen
+    other.retire()
+    assert current() is program.processor._door is not None
+    call(server)
+    assert program.processor.force_flush()
+    assert_each_is_one_row(program, server)

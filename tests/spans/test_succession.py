@@ -233,3 +233,46 @@ def test_one_that_has_retired_is_no_rival(desk: Desk) -> None:
     desk.call()
     assert spent(kept) == 18
     assert desk.rows() == [(18, "ok")]
+
+
+def test_elders_count_again_when_their_heir_has_retired(desk: Desk) -> None:
+    eldest, elder, heir = (desk.meter(ledger="memory") for _ in range(3))
+    desk.call()
+    heir.retire()
+    desk.call()
+    desk.call()
+    assert desk.rows() == [(18, "ok")] * 3
+    elder.retire()
+    desk.call()
+    assert desk.rows() == [(18, "ok")] * 4
+    assert spent(eldest) == 18
+
+
+def test_the_budgets_of_an_elder_hold_again_when_its_heir_has_retired(desk: Desk) -> None:
+    desk.meter(budgets=["1 request / day"], ledger="memory")
+    heir = desk.meter(ledger="memory")
+    desk.call()
+    heir.retire()
+    desk.call()
+    with pytest.raises(atm.TokenQuotaExceeded):
+        desk.call()
+
+
+def test_an_elder_that_has_retired_itself_does_not_count_again(desk: Desk) -> None:
+    elder, heir = desk.meter(), desk.meter()
+    desk.call()
+    elder.retire()
+    heir.retire()
+    desk.call()
+    assert desk.rows() == [(18, "ok")]
+
+
+def test_one_that_was_added_by_hand_goes_on_after_the_end_of_init(desk: Desk) -> None:
+    desk.meter(ledger="memory")
+    handle = atm.init(
+        desk.provider, [PLENTY], "memory", desk.folder / "tokens.duckdb", guards=False
+    )
+    desk.call()
+    handle.shutdown()
+    desk.call()
+    assert desk.rows() == [(18, "ok")] * 2
