@@ -218,13 +218,18 @@ FOLLOWED: Final = (
 )
 
 
-#: Instrumentation scopes, by how they begin, that make spans of calls that are over.
-LATE: Final = ("litellm", "logfire", "opentelemetry.instrumentation.openai.v1")
+#: How instrumentation scopes begin that make spans of calls that are over → how the names begin
+#: of these spans.
+LATE: Final = {
+    "litellm": "",
+    "logfire": "",
+    "opentelemetry.instrumentation.openai.v1": "openai.response",
+}
 
 
-def is_late(scope: str) -> bool:
-    """Whether an instrumentation scope may make a span after the call that it tells of."""
-    return scope.startswith(LATE)
+def is_late(scope: str, name: str) -> bool:
+    """Whether a span of this scope and name may be made after the call that it tells of."""
+    return any(scope.startswith(start) and name.startswith(of) for start, of in LATE.items())
 
 
 def is_followed(scope: str) -> bool:

@@ -55,6 +55,7 @@ class _Seen(NamedTuple):
         partial: whether the provider would report more.
         ending: how the call failed; None if it did not.
         start_ns, end_ns: 0 where there is none that a row can have.
+        late: whether it may have been made after the call.
         told: what a processor has written on it; None if none has.
     """
 
@@ -70,6 +71,7 @@ class _Seen(NamedTuple):
     parent_id: int | None
     start_ns: int
     end_ns: int
+    late: bool
     told: Told | None
 
 
@@ -150,6 +152,7 @@ class EndedSpans:
             parent_id,
             _time(start_ns),
             _time(end_ns),
+            is_late(name, span.name),
             told,
         )
 
@@ -186,7 +189,7 @@ class EndedSpans:
                 seen.tokens,
                 seen.start_ns,
                 seen.end_ns,
-                is_late(seen.emitter),
+                seen.late,
                 seen.response_id,
             )
         )

@@ -447,7 +447,8 @@ class GateProcessor(SpanProcessor):
         if is_sum and gate.recent.any_of(plan.kind.scope, *times):
             return
         response_id = read_text(attributes, _RESPONSE_ID)
-        telling = Telling(plan.kind, name, tokens, *times, is_late(name), response_id)
+        late = is_late(name, span.name)
+        telling = Telling(plan.kind, name, tokens, *times, late, response_id)
         told = self._find(telling)
         if told is not None:
             if told.outcome.estimated and not told.sent:

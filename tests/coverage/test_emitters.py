@@ -43,7 +43,15 @@ def test_who_passes_over_refusals_is_not_enforced_without_guards(each: Instrumen
 
 @every_one
 def test_what_is_late_is_not_enforced_without_guards(each: Instrumentation) -> None:
-    assert not (any(map(is_late, each.scopes)) and each.state == "enforced")
+    late = [scope for scope in each.scopes if scope.startswith(tuple(LATE))]
+    assert not (late and each.state == "enforced")
+
+
+def test_only_some_spans_of_a_scope_are_late() -> None:
+    assert is_late("logfire.openai", "Chat Completion with 'gpt-5.1'")
+    assert is_late("opentelemetry.instrumentation.openai.v1", "openai.response")
+    assert not is_late("opentelemetry.instrumentation.openai.v1", "openai.chat")
+    assert not is_late("opentelemetry.instrumentation.openai", "openai.response")
 
 
 @every_one

@@ -473,3 +473,16 @@ def test_ids_are_uuids_by_time() -> None:
     assert early[14] == "7"
     assert early[19] in "89ab"
     assert len({event_id_of(1, 2, 3), event_id_of(1, 2, 4), event_id_of(1, 3, 3)}) == 3
+
+
+@pytest.mark.parametrize("by", ["openai", "opentelemetry.instrumentation.openai.v1"])
+def test_a_call_without_usage_is_not_the_next_one_that_has_it(
+    traced: Traced, exporter: Exporter, path: Path, by: str
+) -> None:
+    with traced.span(CHAT, by=by, name="openai.chat"):
+        pass
+    with traced.span(CHAT, by=by, name="openai.chat") as span:
+        span.set_attributes(USED)
+    exporter.export(traced.spans())
+    exporter.shutdown()
+    assert sorted(row["estimated"] for row in events(path)) == [False, True]
