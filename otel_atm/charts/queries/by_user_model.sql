@@ -9,7 +9,7 @@ select
     sum(cache_read_tokens)::bigint as cache_read_tokens,
     sum(total_tokens)::bigint as total_tokens,
     coalesce(sum(total_tokens) filter (estimated), 0)::bigint as estimated_tokens,
-    sum(cost_usd) as cost_usd
+    round(sum(cost_usd) * 1e12) / 1e12 as cost_usd
 from usage_events
 where ($since::timestamp is null or ts >= $since::timestamp)
     and ($until::timestamp is null or ts < $until::timestamp)

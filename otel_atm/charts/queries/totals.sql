@@ -9,7 +9,7 @@ select
     coalesce(sum(reasoning_tokens), 0)::bigint as reasoning_tokens,
     coalesce(sum(total_tokens), 0)::bigint as total_tokens,
     coalesce(sum(total_tokens) filter (estimated), 0)::bigint as estimated_tokens,
-    sum(cost_usd) as cost_usd,
+    round(sum(cost_usd) * 1e12) / 1e12 as cost_usd,
     coalesce(sum(total_tokens) filter (cost_usd is null), 0)::bigint as unpriced_tokens,
     count(distinct user_id) as users,
     min(ts) as first_ts,
