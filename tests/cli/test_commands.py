@@ -42,7 +42,11 @@ def main(): ...
 
 @main.command()
 def long():
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    # DuckDB misses one of some hundred: then it is pressed again
+    for pressed_s in (0.2, 10.2, 20.2, 30.2):
+        timer = threading.Timer(pressed_s, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timer.start()
     # a thread of its own would keep DuckDB from seeing the signal, now and then
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("select sum(range) from range(1_000_000_000_000)").fetchall()
