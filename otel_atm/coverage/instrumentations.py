@@ -60,75 +60,100 @@ _OPEN_INFERENCE: Final[tuple[tuple[str, str, tuple[str, ...], State, str], ...]]
     ("smolagents", "SmolagentsInstrumentor", (), "enforced", ""),
 )
 
+
+def _otel(
+    module: str,
+    instrumentor: str,
+    state: State,
+    why: str = "",
+    *,
+    clients: tuple[str, ...] = (),
+    broken_from: Mapping[str, int] = _NOTHING,
+    scope: str = "",
+) -> Instrumentation:
+    """One whose distribution and scope are called like its module, as OpenTelemetry's are.
+
+    Args:
+        module: below ``opentelemetry.instrumentation``.
+        instrumentor: the class in it.
+        state: as of `Instrumentation`; so are the next three.
+        why: see there.
+        clients: see there.
+        broken_from: see there.
+        scope: if it is not called like that.
+    """
+    return Instrumentation(
+        f"opentelemetry-instrumentation-{module.replace('.', '-').replace('_', '-')}",
+        f"{_OTEL}.{module}:{instrumentor}",
+        state,
+        why,
+        clients,
+        broken_from,
+        (f"{_OTEL}.{scope or module}",),
+    )
+
+
 INSTRUMENTATIONS: Final = (
-    Instrumentation(
-        "opentelemetry-instrumentation-genai-openai",
-        f"{_OTEL}.genai.openai:OpenAIInstrumentor",
+    _otel(
+        "genai.openai",
+        "OpenAIInstrumentor",
         "enforced",
         clients=("openai",),
-        scopes=(f"{_OTEL}.genai.openai",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-genai-anthropic",
-        f"{_OTEL}.genai.anthropic:AnthropicInstrumentor",
+    _otel(
+        "genai.anthropic",
+        "AnthropicInstrumentor",
         "enforced",
         clients=("anthropic",),
-        scopes=(f"{_OTEL}.genai.anthropic",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-genai-langchain",
-        f"{_OTEL}.genai.langchain:LangChainInstrumentor",
+    _otel(
+        "genai.langchain",
+        "LangChainInstrumentor",
         "metered",
         _SWALLOWS,
-        scopes=(f"{_OTEL}.genai.langchain",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-genai-openai-agents",
-        f"{_OTEL}.genai.openai_agents:OpenAIAgentsInstrumentor",
+    _otel(
+        "genai.openai_agents",
+        "OpenAIAgentsInstrumentor",
         "unseen",
         "makes spans of agents, and none of calls",
-        scopes=(f"{_OTEL}.genai.openai_agents",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-google-genai",
-        f"{_OTEL}.google_genai:GoogleGenAiSdkInstrumentor",
+    _otel(
+        "google_genai",
+        "GoogleGenAiSdkInstrumentor",
         "metered",
         "makes one span of several requests where functions are called automatically",
         clients=("google-genai",),
         broken_from={"google-genai": 3},
-        scopes=(f"{_OTEL}.google_genai",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-openai-v2",
-        f"{_OTEL}.openai_v2:OpenAIInstrumentor",
+    _otel(
+        "openai_v2",
+        "OpenAIInstrumentor",
         "unseen",
         "makes no spans of responses and of chat.completions.parse",
         clients=("openai",),
         broken_from={"openai": 3},
-        scopes=(f"{_OTEL}.openai_v2",),
     ),
-    Instrumentation(  # Traceloop's, as the next two
-        "opentelemetry-instrumentation-openai",
-        f"{_OTEL}.openai:OpenAIInstrumentor",
+    _otel(  # Traceloop's, as the next two
+        "openai",
+        "OpenAIInstrumentor",
         "unseen",
         "makes no spans of streamed responses",
         clients=("openai",),
-        scopes=(f"{_OTEL}.openai.v1",),
+        scope="openai.v1",
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-anthropic",
-        f"{_OTEL}.anthropic:AnthropicInstrumentor",
+    _otel(
+        "anthropic",
+        "AnthropicInstrumentor",
         "metered",
         "makes the spans of messages.parse after the call",
         clients=("anthropic",),
-        scopes=(f"{_OTEL}.anthropic",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-langchain",
-        f"{_OTEL}.langchain:LangchainInstrumentor",
+    _otel(
+        "langchain",
+        "LangchainInstrumentor",
         "metered",
         _SWALLOWS,
-        scopes=(f"{_OTEL}.langchain",),
     ),
     *(
         Instrumentation(
@@ -177,45 +202,34 @@ INSTRUMENTATIONS: Final = (
         clients=("openai",),
         scopes=("langfuse-sdk",),
     ),
-    Instrumentation(  # Traceloop's, as the next three
-        "opentelemetry-instrumentation-groq",
-        f"{_OTEL}.groq:GroqInstrumentor",
+    _otel(  # Traceloop's, as the next three
+        "groq",
+        "GroqInstrumentor",
         "enforced",
         clients=("groq",),
-        scopes=(f"{_OTEL}.groq",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-llamaindex",
-        f"{_OTEL}.llamaindex:LlamaIndexInstrumentor",
+    _otel(
+        "llamaindex",
+        "LlamaIndexInstrumentor",
         "unseen",
         _OLDER,
-        scopes=(f"{_OTEL}.llamaindex",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-cohere",
-        f"{_OTEL}.cohere:CohereInstrumentor",
+    _otel(
+        "cohere",
+        "CohereInstrumentor",
         "enforced",
         clients=("cohere",),
-        scopes=(f"{_OTEL}.cohere",),
     ),
-    Instrumentation(
-        "opentelemetry-instrumentation-ollama",
-        f"{_OTEL}.ollama:OllamaInstrumentor",
+    _otel(
+        "ollama",
+        "OllamaInstrumentor",
         "unseen",
         _NO_EMBEDDINGS,
         clients=("ollama",),
-        scopes=(f"{_OTEL}.ollama",),
     ),
     *(
-        Instrumentation(
-            f"opentelemetry-instrumentation-{name}",
-            f"{_OTEL}.{name}:{instrumentor}",
-            "metered",
-            _UNTESTED,
-            clients=(client,),
-            scopes=(f"{_OTEL}.{name}",),
-        )
-        for name, instrumentor, client in (
+        _otel(module, instrumentor, "metered", _UNTESTED, clients=(client,))
+        for module, instrumentor, client in (
             ("mistralai", "MistralAiInstrumentor", "mistralai"),
             ("together", "TogetherAiInstrumentor", "together"),
             ("botocore", "BotocoreInstrumentor", "boto3"),
