@@ -115,6 +115,9 @@ OPENLIT: Final = Emitter(
     names={"chat ": "chat", "embeddings ": "embeddings"},
 )
 
+#: Traceloop's of OpenAI: its scope, and the name of its spans of responses.
+_OPENLLMETRY_OPENAI: Final = "opentelemetry.instrumentation.openai.v1"
+_OPENLLMETRY_RESPONSE: Final = "openai.response"
 _OPENLLMETRY_PROVIDERS: Final = {
     "aws": "aws.bedrock",
     "azure": "azure.ai.openai",
@@ -136,8 +139,8 @@ OPENLLMETRY_RESPONSES: Final = Emitter(
     name="OpenLLMetry, OpenAI's responses",
     kind=sc.LLM_TOTAL,  # all that such a span has that other spans have not
     operations={},
-    scope="opentelemetry.instrumentation.openai.v1",
-    names={"openai.response": "chat"},
+    scope=_OPENLLMETRY_OPENAI,
+    names={_OPENLLMETRY_RESPONSE: "chat"},
     late=True,
     providers=_OPENLLMETRY_PROVIDERS,
 )
@@ -223,7 +226,7 @@ FOLLOWED: Final = (
 LATE: Final = {
     "litellm": "",
     "logfire": "",
-    "opentelemetry.instrumentation.openai.v1": "openai.response",
+    _OPENLLMETRY_OPENAI: _OPENLLMETRY_RESPONSE,
 }
 
 
@@ -262,8 +265,11 @@ class _Named(dict[str, tuple[tuple[str, Recognised], ...]]):
 
     def __missing__(self, scope: str) -> tuple[tuple[str, Recognised], ...]:
         for emitter in EMITTERS:
-            of_these = emitter.scope is not None and emitter.late is self._late
-            if of_these and scope.startswith(emitter.scope or ""):
+            if (
+                emitter.late is self._late
+                and emitter.scope is not None
+                and scope.startswith(emitter.scope)
+            ):
                 names = tuple(
                     (start, Recognised(emitter, op)) for start, op in emitter.names.items()
                 )
