@@ -117,6 +117,7 @@ class TokenSpanProcessor(GateProcessor):
         self._wire = Wire(self._gate, self._attribution.plan)
         self._door: Door | None = None
         self._elders: list[TokenSpanProcessor] = []  # that have stepped down for this one
+        self._has_retired = False
         self._guard(settings)
         for rival in succession.rivals(self, list(_processors)):
             self.has_rivals = rival.has_rivals = True
@@ -164,6 +165,11 @@ class TokenSpanProcessor(GateProcessor):
         """The DuckDB file that it keeps; None if it keeps none."""
         store = self._assembly.store
         return None if store is None else store.paths.database
+
+    @property
+    def _ledger_name(self) -> str | Ledger[Any]:
+        """Where it counts; see `otel_atm.ledgers.named_ledger`."""
+        return self._assembly.ledger_name
 
     def admit(
         self,
@@ -256,7 +262,7 @@ class TokenSpanProcessor(GateProcessor):
         """Shut down for good. A provider cannot forget a processor, so it ignores what comes."""
         self.ignore_spans()
         self._unguard()
-        self.has_retired = True
+        self._has_retired = True
         for elder in self._elders:
             elder._step_up()
         self._hand_over_guards()
@@ -289,7 +295,7 @@ class TokenSpanProcessor(GateProcessor):
 
     def _step_up(self) -> None:
         """Its heir has retired: count again, unless it has retired itself."""
-        if not self.has_retired:
+        if not self._has_retired:
             self.heed_spans()
             self._gate.renew_generation()  # another elder may be the heir now
             self._guard(self.settings)

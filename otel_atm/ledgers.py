@@ -42,7 +42,7 @@ def named_ledger(ledger: str | Ledger[Any], store: Store | None) -> str | Ledger
     """What `open_ledger` opens by this name: "memory", or ``sqlite:///`` and a whole path."""
     if not isinstance(ledger, str):
         return ledger
-    file = store.paths.ledger if ledger == "auto" and store is not None else sqlite_file(ledger)
+    file = _file(ledger, store)
     return "memory" if file is None else f"{_SQLITE}{os.path.realpath(file)}"
 
 
@@ -76,9 +76,15 @@ def open_ledger(ledger: str | Ledger[Any], store: Store | None, trouble: Trouble
     """
     if not isinstance(ledger, str):
         return ledger
-    beside = store.paths.ledger if ledger == "auto" and store is not None else None
-    path = beside or sqlite_file(ledger)
+    path = _file(ledger, store)
     return MemoryLedger() if path is None else _sqlite(path, trouble)
+
+
+def _file(ledger: str, store: Store | None) -> str | Path | None:
+    """The file of the ledger of this name; None: it is in memory."""
+    if ledger == "auto" and store is not None:
+        return store.paths.ledger
+    return sqlite_file(ledger)
 
 
 def _sqlite(path: str | Path, trouble: Trouble) -> Ledger[Any]:

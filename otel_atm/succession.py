@@ -6,16 +6,14 @@ where its application has, would have each call counted twice.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from opentelemetry.sdk.trace import Span
 
-#: Ledgers that are named like this are not the same one.
-_OWN = ("auto", "memory")
-_log = logging.getLogger("otel_atm")
+from otel_atm.ledger import Ledger
+from otel_atm.trouble import logger
 
 
 class Rival(Protocol):
@@ -28,8 +26,8 @@ class Rival(Protocol):
         """The DuckDB file that it keeps."""
 
     @property
-    def settings(self) -> Any:
-        """Those in force."""
+    def _ledger_name(self) -> str | Ledger[Any]:
+        """Where it counts; see `otel_atm.ledgers.named_ledger`."""
 
 
 _R = TypeVar("_R", bound=Rival)
@@ -59,16 +57,15 @@ def in_succession(one: _R, span: Span) -> list[_R]:
 def tell_of(elder: Rival, heir: Rival) -> None:
     """Say in the log who counts from now on."""
     same_file = elder.database is not None and elder.database == heir.database
-    _log.warning(
+    logger.warning(
         "otel-atm: two TokenSpanProcessors of one tracer provider write to %s. The one that was "
         "added last counts from now on, under its own budgets. Keep one: otel_atm.init() may be "
         "called again",
-        heir.database if same_file else heir.settings.ledger,
+        heir.database if same_file else heir._ledger_name,
     )
 
 
 def _share(one: Rival, other: Rival) -> bool:
     if one.database is not None and one.database == other.database:
         return True
-    ledger = one.settings.ledger
-    return bool(ledger == other.settings.ledger and ledger not in _OWN)
+    return one._ledger_name == other._ledger_name != "memory"

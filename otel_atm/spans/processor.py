@@ -40,6 +40,8 @@ _RESPONSE_ID: Final = (GEN_AI_RESPONSE_ID,)
 #: cache if it took less than this.
 _CACHED_NS: Final = 50_000_000
 _ERROR: Final = StatusCode.ERROR
+#: Where calls come in.
+_DOORS: Final = ("on_start", "_end_unknown")
 #: The most open spans that are remembered; past it the oldest are forgotten, and their calls are
 #: written off when their time to live is over.
 _MAX_SPANS: Final = 20_000
@@ -60,10 +62,9 @@ class GateProcessor(SpanProcessor):
     Attributes:
         ignores_spans: whether it admits nothing any more.
         has_rivals: whether `_is_succeeded` is worth asking.
-        has_retired: whether it is over for good.
     """
 
-    ignores_spans = has_rivals = has_retired = False
+    ignores_spans = has_rivals = False
 
     def __init__(
         self, gate: Gate, *, baggage_keys: Iterable[str] = (), own: Scope = NOBODY
@@ -202,13 +203,13 @@ class GateProcessor(SpanProcessor):
         A provider cannot forget a processor, and each span of it would cost.
         """
         self.ignores_spans = True
-        for door in ("on_start", "_end_unknown"):
+        for door in _DOORS:
             setattr(self, door, _look_away)
 
     def heed_spans(self) -> None:
         """End `ignore_spans`, for spans that start from now on."""
         self.ignores_spans = False
-        for door in ("on_start", "_end_unknown"):
+        for door in _DOORS:
             self.__dict__.pop(door, None)
 
     def take_from_baggage(self, keys: Iterable[str]) -> None:
